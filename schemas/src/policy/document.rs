@@ -1,0 +1,465 @@
+//! The policy document as people write it (TOML) and as facts keep it (canonical JSON).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{Mode, Recovery};
+use crate::meters::Meter;
+use crate::money::Money;
+use crate::window::{self, Window};
+
+/// What is wrong with a policy document. Every message names the place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// The text is not a document: a typo, a wrong type, an unknown key.
+    #[error("failed to read {file}: {message}")]
+    Text {
+        /// The file.
+        file: String,
+        /// What and where, in the reader's own words.
+        message: String,
+    },
+    /// The document contradicts itself.
+    #[error("failed to accept the policy:\n  {}", .0.join("\n  "))]
+    Faults(Vec<String>),
+}
+
+/// Everything that is decided by people, at one version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// What happens to a model without a known price.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unknown_price: UnknownPrice,
+    /// Roots of budget trees.
+    #[serde(default, rename = "organisation")]
+    pub organisations: Vec<Organisation>,
+    /// Teams.
+    #[serde(default, rename = "team", skip_serializing_if = "Vec::is_empty")]
+    pub teams: Vec<Team>,
+    /// Projects of teams.
+    #[serde(default, rename = "project", skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<Project>,
+    /// Budgets.
+    #[serde(default, rename = "budget", skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// Providers.
+    #[serde(default, rename = "provider", skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<Provider>,
+    /// Model aliases with ordered targets.
+    #[serde(default, rename = "model", skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Model>,
+    /// Prices above the shipped table.
+    #[serde(default, rename = "price", skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<PriceOverride>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What happens to a model without a known price.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownPrice {
+    /// The request is refused.
+    #[default]
+    Refuse,
+    /// The request passes unless a hard budget is on its path, and is settled as unpriced.
+    Pass,
+}
+
+/// The root of a budget tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Organisation {
+    /// Its id.
+    pub id: String,
+    /// IANA time zone of its windows and months; UTC when absent.
+    #[serde(default = "utc", skip_serializing_if = "is_utc")]
+    pub time_zone: String,
+    /// Cost centre of what no team or project charges elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_center: Option<String>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn is_utc(zone: &str) -> bool {
+    zone == "UTC"
+}
+
+/// A team of an organisation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Team {
+    /// Its id.
+    pub id: String,
+    /// Its organisation.
+    pub organisation: String,
+    /// The cost centre that is charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_center: Option<String>,
+    /// Tags on each of its requests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Models and aliases that it may use; all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+}
+
+/// A project of a team.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Its id.
+    pub id: String,
+    /// Its team.
+    pub team: String,
+    /// The cost centre that is charged instead of the team's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_center: Option<String>,
+    /// Tags, above the team's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Models and aliases that it may use; all that its team may when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+}
+
+/// What a budget limits: `organisation:ID`, `team:ID`, `project:ID` or `key:ID`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// A whole organisation.
+    Organisation(String),
+    /// One team.
+    Team(String),
+    /// One project.
+    Project(String),
+    /// One virtual key.
+    Key(String),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Organisation(id) => write!(f, "organisation:{id}"),
+            Self::Team(id) => write!(f, "team:{id}"),
+            Self::Project(id) => write!(f, "project:{id}"),
+            Self::Key(id) => write!(f, "key:{id}"),
+        }
+    }
+}
+
+impl Serialize for Scope {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let unknown = || {
+            serde::de::Error::custom(format!(
+                "{text:?} is not a scope: expected organisation:ID, team:ID, project:ID or key:ID"
+            ))
+        };
+        let (kind, id) = text.split_once(':').ok_or_else(unknown)?;
+        let id = id.to_owned();
+        match kind {
+            "organisation" => Ok(Self::Organisation(id)),
+            "team" => Ok(Self::Team(id)),
+            "project" => Ok(Self::Project(id)),
+            "key" => Ok(Self::Key(id)),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// A limit on what a scope may spend in a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Its id, unique among all budgets.
+    pub id: String,
+    /// What it limits.
+    pub scope: Scope,
+    /// How long the amount has to last.
+    pub window: Window,
+    /// Dollars a window, as a string.
+    pub amount: Money,
+    /// What it promises.
+    #[serde(default = "hard")]
+    pub mode: Mode,
+    /// How stranded money comes back.
+    #[serde(default = "forfeit", skip_serializing_if = "is_forfeit")]
+    pub recovery: Recovery,
+}
+
+const fn hard() -> Mode {
+    Mode::Hard
+}
+
+const fn forfeit() -> Recovery {
+    Recovery::Forfeit
+}
+
+fn is_forfeit(recovery: &Recovery) -> bool {
+    *recovery == Recovery::Forfeit
+}
+
+/// A provider of models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Its id; also the provider's name in the price table unless `prices` names another.
+    pub id: String,
+    /// Base URL up to and including the version, such as `https://api.openai.com/v1`, which is also the
+    /// default for the id `openai`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Reference to its key: `env:NAME` or `file:PATH`; none for a provider that asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+    /// The provider's name in the price table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<String>,
+    /// Milliseconds to the first byte of an answer before the next target is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// An alias with its targets, in order of preference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The name that clients use.
+    pub id: String,
+    /// The first is tried first, the others are fallbacks.
+    pub targets: Vec<ModelTarget>,
+    /// Statuses that fall back; 408, 429 and 500 to 599 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_on: Option<Vec<u16>>,
+}
+
+/// One target of an alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelTarget {
+    /// The provider's id.
+    pub provider: String,
+    /// The provider's name of the model.
+    pub model: String,
+}
+
+/// A price above the shipped table: dollars per million units by meter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceOverride {
+    /// The provider's id.
+    pub provider: String,
+    /// The provider's name of the model.
+    pub model: String,
+    /// First day, as `YYYY-MM-DD` (UTC); always when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Dollars per million units.
+    pub meters: BTreeMap<Meter, Money>,
+    /// Most output tokens that the model gives in one choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+    /// Tokens that input and output may have together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+}
+
+impl Document {
+    /// Reads and joins files, each given with its name, and checks the whole.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, or everything in which the whole contradicts itself.
+    pub fn from_toml<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
+        let mut whole = Self::default();
+        for (file, text) in files {
+            let part: Self = toml::from_str(text)
+                .map_err(|error| PolicyError::Text { file: file.to_owned(), message: error.to_string() })?;
+            whole.organisations.extend(part.organisations);
+            whole.teams.extend(part.teams);
+            whole.projects.extend(part.projects);
+            whole.budgets.extend(part.budgets);
+            whole.providers.extend(part.providers);
+            whole.models.extend(part.models);
+            whole.prices.extend(part.prices);
+            if part.unknown_price != UnknownPrice::default() {
+                whole.unknown_price = part.unknown_price;
+            }
+        }
+        whole.check()?;
+        Ok(whole)
+    }
+
+    /// Reads the canonical JSON of a published version.
+    ///
+    /// # Errors
+    /// When the text is not a document.
+    pub fn from_json(text: &str) -> Result<Self, PolicyError> {
+        serde_json::from_str(text).map_err(|error| PolicyError::Text {
+            file: "the published policy".to_owned(),
+            message: error.to_string(),
+        })
+    }
+
+    /// The canonical JSON, as facts keep it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The organisation's time zone name.
+    #[must_use]
+    pub fn zone_of(&self, organisation: &str) -> Option<&str> {
+        self.organisations.iter().find(|found| found.id == organisation).map(|found| found.time_zone.as_str())
+    }
+
+    /// The organisation that a budget belongs to; none for a key's, which the key names.
+    #[must_use]
+    pub fn organisation_of(&self, scope: &Scope) -> Option<&str> {
+        let of_team =
+            |id: &str| self.teams.iter().find(|team| team.id == id).map(|team| team.organisation.as_str());
+        match scope {
+            Scope::Organisation(id) => {
+                self.organisations.iter().find(|found| found.id == *id).map(|found| found.id.as_str())
+            }
+            Scope::Team(id) => of_team(id),
+            Scope::Project(id) => of_team(&self.projects.iter().find(|project| project.id == *id)?.team),
+            Scope::Key(_) => None,
+        }
+    }
+
+    /// Checks that ids are well formed and unique and that every reference holds.
+    ///
+    /// # Errors
+    /// All faults found.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let mut faults = Vec::new();
+        let organisations = ids("organisation", self.organisations.iter().map(|it| &it.id), &mut faults);
+        let teams = ids("team", self.teams.iter().map(|it| &it.id), &mut faults);
+        let projects = ids("project", self.projects.iter().map(|it| &it.id), &mut faults);
+        let providers = ids("provider", self.providers.iter().map(|it| &it.id), &mut faults);
+        ids("budget", self.budgets.iter().map(|it| &it.id), &mut faults);
+        ids("model", self.models.iter().map(|it| &it.id), &mut faults);
+        let mut refer = |holds: bool, place: String, missing: String| {
+            if !holds {
+                faults.push(format!("{place}: there is no {missing}"));
+            }
+        };
+        for team in &self.teams {
+            let place = format!("team {:?}", team.id);
+            refer(
+                organisations.contains(&team.organisation),
+                place,
+                format!("organisation {:?}", team.organisation),
+            );
+        }
+        for project in &self.projects {
+            refer(
+                teams.contains(&project.team),
+                format!("project {:?}", project.id),
+                format!("team {:?}", project.team),
+            );
+        }
+        for budget in &self.budgets {
+            let holds = match &budget.scope {
+                Scope::Organisation(id) => organisations.contains(id),
+                Scope::Team(id) => teams.contains(id),
+                Scope::Project(id) => projects.contains(id),
+                // Keys are made after policy is published, so a budget may name one that is still to come.
+                Scope::Key(_) => true,
+            };
+            refer(holds, format!("budget {:?}", budget.id), budget.scope.to_string());
+        }
+        for (owner, provider) in (self.models.iter())
+            .flat_map(|model| {
+                model.targets.iter().map(move |target| (format!("model {:?}", model.id), &target.provider))
+            })
+            .chain(self.prices.iter().map(|price| (format!("price of {:?}", price.model), &price.provider)))
+        {
+            refer(providers.contains(provider), owner, format!("provider {provider:?}"));
+        }
+        self.check_values(&mut faults);
+        if faults.is_empty() { Ok(()) } else { Err(PolicyError::Faults(faults)) }
+    }
+
+    fn check_values(&self, faults: &mut Vec<String>) {
+        for organisation in &self.organisations {
+            if let Err(error) = window::zone(&organisation.time_zone) {
+                faults.push(format!("organisation {:?}: {error}", organisation.id));
+            }
+        }
+        for budget in &self.budgets {
+            if budget.amount < Money::ZERO {
+                faults.push(format!("budget {:?}: the amount is below nothing", budget.id));
+            }
+            if budget.mode == Mode::Bounded || budget.recovery == Recovery::Journal {
+                faults.push(format!(
+                    "budget {:?}: mode \"bounded\" and recovery \"journal\" are not served yet; use hard, soft or track with forfeit",
+                    budget.id
+                ));
+            }
+        }
+        for model in self.models.iter().filter(|model| model.targets.is_empty()) {
+            faults.push(format!("model {:?}: it has no targets", model.id));
+        }
+        for provider in &self.providers {
+            let place = format!("provider {:?}", provider.id);
+            match &provider.base_url {
+                None if provider.id != "openai" => faults.push(format!("{place}: base_url is missing")),
+                Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => {
+                    faults.push(format!("{place}: base_url does not begin with http:// or https://"));
+                }
+                _ => {}
+            }
+            let reference = |key: &String| key.starts_with("env:") || key.starts_with("file:");
+            if provider.api_key.as_ref().is_some_and(|key| !reference(key)) {
+                // The value is not repeated: it may be the secret itself.
+                faults.push(format!(
+                    "{place}: api_key is not a reference; write env:NAME or file:PATH, never the key"
+                ));
+            }
+        }
+        for price in &self.prices {
+            let place = format!("price of {:?}", price.model);
+            if price.meters.values().any(|amount| *amount < Money::ZERO) {
+                faults.push(format!("{place}: a price is below nothing"));
+            }
+            if price.from.as_ref().is_some_and(|from| from.parse::<jiff::civil::Date>().is_err()) {
+                faults.push(format!("{place}: from is not a date such as 2026-11-01"));
+            }
+        }
+    }
+}
+
+fn ids<'a>(
+    kind: &str,
+    all: impl Iterator<Item = &'a String>,
+    faults: &mut Vec<String>,
+) -> BTreeSet<&'a String> {
+    let mut seen = BTreeSet::new();
+    for id in all {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@".contains(&byte);
+        if id.is_empty() || id.len() > 128 || !id.bytes().all(plain) {
+            let shown: String = id.chars().take(64).collect();
+            faults
+                .push(format!("{kind} {shown:?}: an id has 1 to 128 letters, digits or any of - _ . / : @"));
+        }
+        if !seen.insert(id) {
+            faults.push(format!("{kind} {id:?} is there twice"));
+        }
+    }
+    seen
+}

@@ -1,0 +1,269 @@
+"""Starts the real components and checks that they do what tests rely on.
+
+    "$(tests/components/fetch python | sed s/PYTHON=//)" tests/components/test_components.py
+"""
+
+import json
+import os
+import pathlib
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import confluent_kafka
+import pyarrow
+import pyarrow.parquet
+from confluent_kafka import admin
+
+HERE = pathlib.Path(__file__).resolve().parent
+# Generous: it bounds a failure, a success ends as soon as it is there.
+DEADLINE_SECONDS = 60
+
+
+def run(script, *arguments):
+    """Runs a script and gives back its KEY=VALUE lines."""
+    done = subprocess.run([HERE / script, *map(str, arguments)], stdout=subprocess.PIPE, check=True, text=True)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def processes_naming(folder):
+    """The live processes whose command line has something in this folder."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any(str(folder) in word for word in words):
+            found.append(int(entry.name))
+    return found
+
+
+def mode(path):
+    """The permission bits of a file."""
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+class Component(unittest.TestCase):
+    """A folder of its own; whatever was started in it is stopped."""
+
+    def setUp(self):
+        folder = tempfile.mkdtemp(prefix="bursar components ")
+        self.folder = pathlib.Path(folder)
+        self.addCleanup(subprocess.run, ["rm", "-rf", "--", folder], check=True)
+
+    def start(self, script, *arguments):
+        """Starts a component and has it stopped when the test is over."""
+        self.addCleanup(run, script, "stop", self.folder)
+        return run(script, "start", self.folder, *arguments)
+
+
+def connection(bootstrap, **settings):
+    """Settings that both kinds of clients share; silent about refusals."""
+    return {"bootstrap.servers": bootstrap, "log_level": 0, **settings}
+
+
+def make_topic(bootstrap, name):
+    """A topic with one partition, made through the plaintext listener."""
+    made = admin.AdminClient(connection(bootstrap)).create_topics([admin.NewTopic(name, 1, 1)])
+    made[name].result(DEADLINE_SECONDS)
+
+
+def produce(settings, topic, values, seconds=DEADLINE_SECONDS):
+    """Writes values and gives back the error of each, or None."""
+    errors = []
+    producer = confluent_kafka.Producer(
+        {**settings, "acks": "all", "enable.idempotence": True, "message.timeout.ms": seconds * 1000}
+    )
+    for value in values:
+        producer.produce(topic, value, partition=0, on_delivery=lambda error, _: errors.append(error))
+    producer.flush(seconds + 5)
+    return errors
+
+
+def consume(settings, topic, count):
+    """The first values of a topic's only partition."""
+    consumer = confluent_kafka.Consumer({**settings, "group.id": "check", "enable.auto.commit": False})
+    try:
+        consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
+        values = []
+        while len(values) < count:
+            messages = consumer.consume(count - len(values), DEADLINE_SECONDS)
+            if not messages:
+                break
+            for message in messages:
+                if message.error():
+                    raise confluent_kafka.KafkaException(message.error())
+                values.append(message.value())
+        return values
+    finally:
+        consumer.close()
+
+
+class Kafka(Component):
+    def test_records_survive_a_kill_and_nothing_survives_a_stop(self):
+        first = self.start("kafka")
+        bootstrap = first["BOOTSTRAP"]
+        make_topic(bootstrap, "requests")
+        values = [f"record {number}".encode() for number in range(500)]
+        self.assertEqual(produce(connection(bootstrap), "requests", values), [None] * 500)
+
+        run("kafka", "kill9", self.folder)
+        self.assertEqual(processes_naming(self.folder), [])
+        second = run("kafka", "restart", self.folder)
+        self.assertEqual(second["BOOTSTRAP"], bootstrap)
+        self.assertNotEqual(second["PID"], first["PID"])
+        self.assertEqual(consume(connection(bootstrap), "requests", 500), values)
+
+        # A second start finds the running broker, and a topic is never made by accident.
+        self.assertEqual(run("kafka", "start", self.folder), second)
+        (error,) = produce(connection(bootstrap), "requets", [b"x"], seconds=5)
+        self.assertIsNotNone(error)
+
+        run("kafka", "stop", self.folder)
+        self.assertEqual(processes_naming(self.folder), [])
+        run("kafka", "stop", self.folder)
+
+    def test_a_foreign_process_in_the_pid_file_is_left_alone(self):
+        stranger = subprocess.Popen(["sleep", "600"])
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        (self.folder / "pid").write_text(f"{stranger.pid}\n")
+        run("kafka", "stop", self.folder)
+        run("s3", "kill9", self.folder)
+        self.assertIsNone(stranger.poll())
+
+    def test_only_a_known_password_and_an_allowed_principal_may_write(self):
+        broker = self.start("kafka", "--sasl-tls")
+        make_topic(broker["BOOTSTRAP"], "limits")
+
+        def settings(user, password=None, **more):
+            path = pathlib.Path(broker["SASL_PASSWORD_DIR"]) / f"{user}.password"
+            self.assertEqual(mode(path), 0o600)
+            return connection(
+                broker["SASL_BOOTSTRAP"],
+                **{
+                    "security.protocol": "SASL_SSL",
+                    "sasl.mechanism": broker["SASL_MECHANISM"],
+                    "sasl.username": user,
+                    "sasl.password": password or path.read_text(),
+                    "ssl.ca.location": broker["SASL_CA"],
+                    **more,
+                },
+            )
+
+        def refusal(client_settings):
+            """The first error that a client is told on connecting."""
+            seen = []
+            client = confluent_kafka.Producer({**client_settings, "error_cb": seen.append})
+            for _ in range(DEADLINE_SECONDS):
+                client.poll(1)
+                if seen:
+                    return seen[0].code()
+            return None
+
+        run("kafka", "acls", self.folder, "--add", "--allow-principal", "User:ledger",
+            "--operation", "Write", "--topic", "limits")  # fmt: skip
+        self.assertEqual(produce(settings("admin"), "limits", [b"by admin"]), [None])
+        self.assertEqual(produce(settings("ledger"), "limits", [b"by ledger"]), [None])
+        (error,) = produce(settings("shim"), "limits", [b"by shim"])
+        self.assertEqual(error.code(), confluent_kafka.KafkaError.TOPIC_AUTHORIZATION_FAILED)
+
+        wrong = settings("ledger", "not the password")
+        self.assertEqual(refusal(wrong), confluent_kafka.KafkaError._AUTHENTICATION)
+        (error,) = produce(wrong, "limits", [b"by a stranger"], seconds=5)
+        self.assertIsNotNone(error)
+        untrusting = settings("ledger")
+        del untrusting["ssl.ca.location"]
+        self.assertEqual(refusal(untrusting), confluent_kafka.KafkaError._SSL)
+
+        self.assertEqual(consume(connection(broker["BOOTSTRAP"]), "limits", 2), [b"by admin", b"by ledger"])
+
+        # Users and certificates are still there after a kill.
+        run("kafka", "kill9", self.folder)
+        self.assertEqual({**run("kafka", "restart", self.folder), "PID": broker["PID"]}, broker)
+        self.assertEqual(produce(settings("ledger"), "limits", [b"again"]), [None])
+        (error,) = produce(settings("shim"), "limits", [b"again"])
+        self.assertEqual(error.code(), confluent_kafka.KafkaError.TOPIC_AUTHORIZATION_FAILED)
+
+
+class S3(Component):
+    def request(self, server, method, path, *headers, body=b"", secret=None):
+        """The status of one signed request."""
+        done = subprocess.run(
+            [sys.executable, HERE / "s3_request.py", server["ENDPOINT"], method, path, "-", *headers],
+            input=body, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+            env={"AWS_ACCESS_KEY_ID": server["ACCESS_KEY"],
+                 "AWS_SECRET_ACCESS_KEY": secret or server["SECRET_KEY"]},
+        )  # fmt: skip
+        return int(done.stdout)
+
+    def test_an_object_is_put_once_and_survives_a_kill(self):
+        server = self.start("s3")
+        path = f"/{server['BUCKET']}/a/b/00000000"
+        self.assertEqual(self.request(server, "PUT", path, "if-none-match:*", body=b"first"), 200)
+        self.assertEqual(self.request(server, "PUT", path, "if-none-match:*", body=b"second"), 412)
+        self.assertEqual(self.request(server, "HEAD", path, secret="x" * 40), 403)
+        self.assertEqual(mode(self.folder / "credentials"), 0o600)
+
+        run("s3", "kill9", self.folder)
+        self.assertEqual(processes_naming(self.folder), [])
+        again = run("s3", "restart", self.folder)
+        self.assertEqual({**again, "PID": server["PID"]}, server)
+        self.assertEqual(self.request(again, "PUT", path, "if-none-match:*", body=b"third"), 412)
+        self.assertEqual((self.folder / "objects" / server["BUCKET"] / "a/b/00000000").read_bytes(), b"first")
+
+        run("s3", "stop", self.folder)
+        self.assertEqual(processes_naming(self.folder), [])
+
+    def test_a_locked_object_cannot_be_deleted(self):
+        server = self.start("s3")
+        path = f"/{server['LOCKED_BUCKET']}/kept"
+        headers = ["x-amz-object-lock-mode:COMPLIANCE", "x-amz-object-lock-retain-until-date:2999-01-01T00:00:00Z"]
+        self.assertEqual(self.request(server, "PUT", path, *headers, body=b"kept"), 200)
+        # Overwriting and deleting only add versions; the first one stays.
+        self.assertEqual(self.request(server, "HEAD", path), 200)
+        (version,) = self.versions(server, "kept")
+        self.assertEqual(self.request(server, "DELETE", f"{path}?versionId={version}"), 403)
+        self.assertEqual(self.request(server, "HEAD", path), 200)
+
+    def versions(self, server, key):
+        """The version ids of an object."""
+        done = subprocess.run(
+            [sys.executable, HERE / "s3_request.py", "--body", server["ENDPOINT"], "GET",
+             f"/{server['LOCKED_BUCKET']}?prefix={key}&versions="],
+            stdout=subprocess.PIPE, check=True, text=True,
+            env={"AWS_ACCESS_KEY_ID": server["ACCESS_KEY"], "AWS_SECRET_ACCESS_KEY": server["SECRET_KEY"]},
+        )  # fmt: skip
+        return [part.split("</VersionId>")[0] for part in done.stdout.split("<VersionId>")[1:]]
+
+
+class Readers(Component):
+    def test_duckdb_reads_a_delta_table_without_a_network(self):
+        table = self.folder / "table"
+        (table / "_delta_log").mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.table({"pico": [1, 2, 40]}), table / "part.parquet")
+        schema = {"type": "struct", "fields": [{"name": "pico", "type": "long", "nullable": True, "metadata": {}}]}
+        size = (table / "part.parquet").stat().st_size
+        actions = [
+            {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
+            {"metaData": {"id": "6f4bdb1c-6f52-4f6e-a1f5-9f1fd9a3e0b1", "format": {"provider": "parquet", "options": {}},
+                          "schemaString": json.dumps(schema), "partitionColumns": [], "configuration": {}}},
+            {"add": {"path": "part.parquet", "partitionValues": {}, "size": size,
+                     "modificationTime": 0, "dataChange": True}},
+        ]  # fmt: skip
+        log = table / "_delta_log" / "00000000000000000000.json"
+        log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+        paths = run("fetch", "duckdb")
+        query = f"LOAD '{paths['DUCKDB_DELTA_EXTENSION']}'; SELECT sum(pico) AS total FROM delta_scan('{table}')"
+        done = subprocess.run([paths["DUCKDB"], "-json", "-c", query], stdout=subprocess.PIPE, check=True,
+                              env={"HOME": str(self.folder)})  # fmt: skip
+        self.assertEqual(json.loads(done.stdout), [{"total": 43}])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    unittest.main(verbosity=2)
