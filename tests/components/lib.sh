@@ -1,7 +1,7 @@
 # Shared by the scripts of tests/components; sourced, never run.
 # Standard output belongs to the KEY=VALUE lines, everything else goes to
 # standard error.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what is set here is used by the others
 set -euo pipefail
 
 components=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -27,9 +27,9 @@ apt_install() {
   fi
   say "installing $* with apt-get"
   {
-    "${as_root[@]}" apt-get -q update &&
+    "${as_root[@]}" apt-get -qq update &&
       "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get -q install -y --no-install-recommends "$@"
+        apt-get -qq install -y --no-install-recommends "$@"
   } >&2
 }
 
@@ -78,7 +78,7 @@ absolute() {
 # has_argument PID WORD: whether that process runs with exactly this argument.
 # A dead or unreaped process has no command line, so this is also "is alive".
 has_argument() {
-  [ -r "/proc/$1/cmdline" ] && tr '\0' '\n' 2>/dev/null <"/proc/$1/cmdline" | grep -Fxq -- "$2"
+  grep -Fxzqs -- "$2" "/proc/$1/cmdline"
 }
 
 # running DIR WORD: prints the PID if DIR/pid names a live process with WORD.
@@ -124,6 +124,7 @@ launch() {
   local dir=$1 log=$2 launcher
   shift 2
   rm -f -- "$dir/pid"
+  # shellcheck disable=SC2016 # expanded by the inner shell, which names itself
   setsid bash -c 'printf "%s\n" "$$" >"$0.new" && mv -f -- "$0.new" "$0" && exec "$@"' \
     "$dir/pid" "$@" </dev/null >>"$log" 2>&1 9>&- &
   launcher=$!
@@ -140,8 +141,8 @@ started() {
   read -r pid <"$1/pid"
   "$python" "$components/probe.py" "$4" "$5" "$pid" 120 >&2 && return
   end_process "$1" "$2" KILL
-  say "the last lines of $3:"
-  tail -n 25 -- "$3" >&2 || true
+  say "from the end of $3:"
+  tail -n 200 -- "$3" | grep -E 'ERROR|FATAL|Exception|panic' | tail -n 8 >&2 || tail -n 20 -- "$3" >&2
   die "$(basename "$0") in $1 did not start"
 }
 

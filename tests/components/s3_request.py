@@ -1,11 +1,9 @@
 """One request to an S3 server, signed with AWS signature version 4.
 
-    s3_request.py ENDPOINT METHOD /PATH [HEADER:VALUE]... <BODY
+    s3_request.py ENDPOINT METHOD /PATH[?QUERY] [HEADER:VALUE]...
 
 The keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Prints the
-status; the body of the answer goes to standard error unless the status is 2xx
-or the method is HEAD. A PUT's body is read from standard input only when one
-of the arguments is "-".
+status, and on further lines the body of the answer if it has one.
 """
 
 import datetime
@@ -24,26 +22,18 @@ def digest(key, text):
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
-def signed_headers(method, host, path, headers, body, access_key, secret_key, now):
+def sign(method, host, path, query, headers, body, keys, now):
     """The headers to send, with the signature among them."""
     moment = now.strftime("%Y%m%dT%H%M%SZ")
     content = hashlib.sha256(body).hexdigest()
     headers = {name.lower(): value.strip() for name, value in headers.items()}
     headers |= {"host": host, "x-amz-date": moment, "x-amz-content-sha256": content}
     names = sorted(headers)
-    canonical = "\n".join(
-        [
-            method,
-            urllib.parse.quote(path, safe="/-_.~"),
-            "",
-            *(f"{name}:{headers[name]}" for name in names),
-            "",
-            ";".join(names),
-            content,
-        ]
-    )
+    lines = [f"{name}:{headers[name]}" for name in names]
+    canonical = "\n".join([method, path, query, *lines, "", ";".join(names), content])
     scope = f"{moment[:8]}/{REGION}/s3/aws4_request"
     hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    access_key, secret_key = keys
     key = ("AWS4" + secret_key).encode()
     for part in scope.split("/"):
         key = digest(key, part)
@@ -55,22 +45,22 @@ def signed_headers(method, host, path, headers, body, access_key, secret_key, no
     return headers
 
 
-def request(endpoint, method, path, headers=None, body=b""):
-    """Sends one request and gives back its status and body."""
+def request(endpoint, keys, method, target, headers=None, body=b""):
+    """Sends one request and gives back its status and body.
+
+    The keys are the access key and the secret key, the target is a path and
+    perhaps a query, neither of them encoded.
+    """
     host = urllib.parse.urlsplit(endpoint).netloc
-    signed = signed_headers(
-        method,
-        host,
-        path,
-        headers or {},
-        body,
-        os.environ["AWS_ACCESS_KEY_ID"],
-        os.environ["AWS_SECRET_ACCESS_KEY"],
-        datetime.datetime.now(datetime.timezone.utc),
-    )
+    path, _, query = target.partition("?")
+    path = urllib.parse.quote(path, safe="/-_.~")
+    pairs = sorted(urllib.parse.parse_qsl(query, keep_blank_values=True))
+    query = urllib.parse.urlencode(pairs, quote_via=urllib.parse.quote, safe="-_.~")
+    now = datetime.datetime.now(datetime.timezone.utc)
+    signed = sign(method, host, path, query, headers or {}, body, keys, now)
     connection = http.client.HTTPConnection(host, timeout=30)
     try:
-        connection.request(method, urllib.parse.quote(path, safe="/-_.~"), body, signed)
+        connection.request(method, path + ("?" + query if query else ""), body, signed)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -78,13 +68,13 @@ def request(endpoint, method, path, headers=None, body=b""):
 
 
 def main(arguments):
-    endpoint, method, path, *rest = arguments
-    body = sys.stdin.buffer.read() if "-" in rest else b""
-    headers = dict(argument.split(":", 1) for argument in rest if argument != "-")
-    status, answer = request(endpoint, method, path, headers, body)
+    endpoint, method, target, *headers = arguments
+    keys = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+    pairs = dict(header.split(":", 1) for header in headers)
+    status, answer = request(endpoint, keys, method, target, pairs)
     print(status)
-    if method != "HEAD" and not 200 <= status < 300:
-        print(answer.decode(errors="replace"), file=sys.stderr)
+    if answer:
+        print(answer.decode(errors="replace"))
 
 
 if __name__ == "__main__":
