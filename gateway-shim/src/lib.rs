@@ -1,1 +1,37 @@
-//! stub
+//! The gateway shim: a thin proxy that admits, forwards and records.
+//!
+//! | Module | Does | Decides without IO |
+//! |---|---|---|
+//! | [`inspect`], [`splice`] | reads a body once, rewrites it by spans | yes |
+//! | [`bound`] | the upper bound of an attempt's cost | yes |
+//! | [`leases`] | what this incarnation may spend without asking | yes |
+//! | [`scan`], [`usage`] | reads an answer while it passes | yes |
+//! | `limits` | follows `limits`, admits under leases | |
+//! | `gate`, `proxy`, `open`, `answer` | a request's way: whose key, which target, attempts, the one closing fact | |
+//! | `server` | listens, follows `policy`, shuts down | |
+//!
+//! Invariant: before a provider is called its reservation is on the record, and under a hard budget covered by
+//! a lease. Every request that was opened is closed exactly once, also when the client leaves.
+//! Invariant: no prompt, answer or provider key enters a fact, a log line, a metric or an error.
+
+mod answer;
+pub mod bound;
+mod config;
+mod gate;
+pub mod inspect;
+pub mod leases;
+mod limits;
+mod open;
+mod proxy;
+mod refusal;
+pub mod scan;
+mod server;
+pub mod splice;
+mod telemetry;
+mod upstream;
+pub mod usage;
+mod world;
+
+pub use config::{Clock, LeaseSizing, OnSpoolFull, Random, Secret, SecretError, Secrets, ShimConfig};
+pub use server::{Handles, Readiness, RunningShim, Shim, StartError};
+pub use upstream::TlsError;

@@ -12,6 +12,8 @@
 //! | [`policy`] | the reviewed document of organisations, keys, budgets, routes and prices |
 //! | [`fold`] | the one pure function over `limits` that makes a hard budget hold |
 //! | [`position`], [`ports`] | topics, lanes, offsets; the journal and the outlet |
+//! | `columns` (feature `columns`) | Arrow columns of the archive tables |
+//! | `samples` (feature `samples`) | one filled-in fact of each kind, for tests |
 //! | [`archive`], [`merkle`] | names and footers of sealed segments; RFC 6962 hashing |
 //!
 //! Invariant: nothing here performs IO, reads a clock, draws randomness or needs an async runtime.
@@ -33,5 +35,7 @@ pub mod ports;
 pub mod position;
 pub mod price;
 pub mod producer;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 pub mod window;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! The policy document as people write it (TOML) and as facts keep it (canonical JSON).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::{Mode, Recovery};
 use crate::meters::Meter;
 use crate::money::Money;
-use crate::window::{self, Window};
+use crate::window::Window;
 
 /// What is wrong with a policy document. Every message names the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -340,126 +340,4 @@ impl Document {
             Scope::Key(_) => None,
         }
     }
-
-    /// Checks that ids are well formed and unique and that every reference holds.
-    ///
-    /// # Errors
-    /// All faults found.
-    pub fn check(&self) -> Result<(), PolicyError> {
-        let mut faults = Vec::new();
-        let organisations = ids("organisation", self.organisations.iter().map(|it| &it.id), &mut faults);
-        let teams = ids("team", self.teams.iter().map(|it| &it.id), &mut faults);
-        let projects = ids("project", self.projects.iter().map(|it| &it.id), &mut faults);
-        let providers = ids("provider", self.providers.iter().map(|it| &it.id), &mut faults);
-        ids("budget", self.budgets.iter().map(|it| &it.id), &mut faults);
-        ids("model", self.models.iter().map(|it| &it.id), &mut faults);
-        let mut refer = |holds: bool, place: String, missing: String| {
-            if !holds {
-                faults.push(format!("{place}: there is no {missing}"));
-            }
-        };
-        for team in &self.teams {
-            let place = format!("team {:?}", team.id);
-            refer(
-                organisations.contains(&team.organisation),
-                place,
-                format!("organisation {:?}", team.organisation),
-            );
-        }
-        for project in &self.projects {
-            refer(
-                teams.contains(&project.team),
-                format!("project {:?}", project.id),
-                format!("team {:?}", project.team),
-            );
-        }
-        for budget in &self.budgets {
-            let holds = match &budget.scope {
-                Scope::Organisation(id) => organisations.contains(id),
-                Scope::Team(id) => teams.contains(id),
-                Scope::Project(id) => projects.contains(id),
-                // Keys are made after policy is published, so a budget may name one that is still to come.
-                Scope::Key(_) => true,
-            };
-            refer(holds, format!("budget {:?}", budget.id), budget.scope.to_string());
-        }
-        for (owner, provider) in (self.models.iter())
-            .flat_map(|model| {
-                model.targets.iter().map(move |target| (format!("model {:?}", model.id), &target.provider))
-            })
-            .chain(self.prices.iter().map(|price| (format!("price of {:?}", price.model), &price.provider)))
-        {
-            refer(providers.contains(provider), owner, format!("provider {provider:?}"));
-        }
-        self.check_values(&mut faults);
-        if faults.is_empty() { Ok(()) } else { Err(PolicyError::Faults(faults)) }
-    }
-
-    fn check_values(&self, faults: &mut Vec<String>) {
-        for organisation in &self.organisations {
-            if let Err(error) = window::zone(&organisation.time_zone) {
-                faults.push(format!("organisation {:?}: {error}", organisation.id));
-            }
-        }
-        for budget in &self.budgets {
-            if budget.amount < Money::ZERO {
-                faults.push(format!("budget {:?}: the amount is below nothing", budget.id));
-            }
-            if budget.mode == Mode::Bounded || budget.recovery == Recovery::Journal {
-                faults.push(format!(
-                    "budget {:?}: mode \"bounded\" and recovery \"journal\" are not served yet; use hard, soft or track with forfeit",
-                    budget.id
-                ));
-            }
-        }
-        for model in self.models.iter().filter(|model| model.targets.is_empty()) {
-            faults.push(format!("model {:?}: it has no targets", model.id));
-        }
-        for provider in &self.providers {
-            let place = format!("provider {:?}", provider.id);
-            match &provider.base_url {
-                None if provider.id != "openai" => faults.push(format!("{place}: base_url is missing")),
-                Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => {
-                    faults.push(format!("{place}: base_url does not begin with http:// or https://"));
-                }
-                _ => {}
-            }
-            let reference = |key: &String| key.starts_with("env:") || key.starts_with("file:");
-            if provider.api_key.as_ref().is_some_and(|key| !reference(key)) {
-                // The value is not repeated: it may be the secret itself.
-                faults.push(format!(
-                    "{place}: api_key is not a reference; write env:NAME or file:PATH, never the key"
-                ));
-            }
-        }
-        for price in &self.prices {
-            let place = format!("price of {:?}", price.model);
-            if price.meters.values().any(|amount| *amount < Money::ZERO) {
-                faults.push(format!("{place}: a price is below nothing"));
-            }
-            if price.from.as_ref().is_some_and(|from| from.parse::<jiff::civil::Date>().is_err()) {
-                faults.push(format!("{place}: from is not a date such as 2026-11-01"));
-            }
-        }
-    }
-}
-
-fn ids<'a>(
-    kind: &str,
-    all: impl Iterator<Item = &'a String>,
-    faults: &mut Vec<String>,
-) -> BTreeSet<&'a String> {
-    let mut seen = BTreeSet::new();
-    for id in all {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@".contains(&byte);
-        if id.is_empty() || id.len() > 128 || !id.bytes().all(plain) {
-            let shown: String = id.chars().take(64).collect();
-            faults
-                .push(format!("{kind} {shown:?}: an id has 1 to 128 letters, digits or any of - _ . / : @"));
-        }
-        if !seen.insert(id) {
-            faults.push(format!("{kind} {id:?} is there twice"));
-        }
-    }
-    seen
 }

@@ -1,5 +1,6 @@
 //! Policy as reviewed files: the [`Document`], its checks, and the [`Directory`] that requests are resolved in.
 
+mod check;
 mod directory;
 mod document;
 mod state;

@@ -1,0 +1,404 @@
+//! The lease book: what this incarnation may spend without asking. Pure; the log's fold decides what counts.
+//!
+//! Invariant, per lease: granted − settled − reserved − returned is what is left, and an admission is one
+//! comparison with it. A return is subtracted here before it is sent. Nothing is admitted under a lease that
+//! was revoked, or that shows a credit which was not returned from here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{AccountRef, CreditReason, LeaseId, LeaseRefusal};
+use bursar_schemas::ids::ProducerId;
+use bursar_schemas::money::Money;
+
+use crate::config::LeaseSizing;
+
+/// The accounts that a request draws on, sorted.
+pub type Path = Arc<[AccountRef]>;
+
+/// A lease to be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Its id.
+    pub lease: LeaseId,
+    /// Its path.
+    pub path: Path,
+    /// The amount wished for.
+    pub wanted: Money,
+    /// The least that helps.
+    pub minimum: Money,
+}
+
+/// Money to be given back; already subtracted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GiveBack {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Number of the return within the lease.
+    pub number: u64,
+    /// The amount.
+    pub amount: Money,
+    /// True when nothing will be admitted under the lease again.
+    pub last: bool,
+}
+
+/// How the ledger answered the last question about a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Counts refusals of the path, from 1.
+    pub count: u64,
+    /// The least that had been asked for.
+    pub minimum: Money,
+    /// Why.
+    pub reason: LeaseRefusal,
+    /// The account that refused.
+    pub account: Option<AccountRef>,
+}
+
+#[derive(Debug)]
+struct Held {
+    path: Path,
+    granted: Money,
+    settled: Money,
+    reserved: Money,
+    returned: Money,
+    /// No more admissions.
+    stopped: bool,
+    /// Number of the last return.
+    returns: u64,
+    /// Returns whose credit has not been seen.
+    sent: Vec<(u64, Money)>,
+    used_at: Micros,
+    /// Since when much more is left than needed.
+    ample_since: Option<Micros>,
+}
+
+impl Held {
+    fn left(&self) -> Money {
+        self.granted.minus(self.settled).minus(self.reserved).minus(self.returned)
+    }
+}
+
+#[derive(Debug)]
+struct Asked {
+    lease: LeaseId,
+    minimum: Money,
+    at: Micros,
+}
+
+#[derive(Debug, Default)]
+struct PathBook {
+    leases: Vec<u64>,
+    asked: Option<Asked>,
+    refusal: Option<Refusal>,
+    refusals: u64,
+    /// Refused since the last turn: asking ahead of need would only be refused again.
+    refused_lately: bool,
+    /// Spent per second of late.
+    rate: Money,
+    settled_since: Money,
+    /// Recent size of a reservation.
+    usual: Money,
+}
+
+impl PathBook {
+    fn target(&self, horizon_seconds: u32) -> Money {
+        let by_rate = times(self.rate, i128::from(horizon_seconds) * 3 / 2);
+        by_rate.max(times(self.usual, 4))
+    }
+}
+
+/// The book of one incarnation and one partition.
+#[derive(Debug)]
+pub struct LeaseBook {
+    holder: ProducerId,
+    sizing: LeaseSizing,
+    next: u64,
+    paths: HashMap<Path, PathBook>,
+    leases: HashMap<u64, Held>,
+}
+
+fn times(amount: Money, factor: i128) -> Money {
+    Money::from_pico(amount.pico().saturating_mul(factor))
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl LeaseBook {
+    /// An empty book. `first` is the first lease number; an incarnation's books must share no numbers.
+    #[must_use]
+    pub fn new(holder: ProducerId, sizing: LeaseSizing, first: u64) -> Self {
+        Self { holder, sizing, next: first, paths: HashMap::new(), leases: HashMap::new() }
+    }
+
+    /// Sets money aside under a lease of the path that has enough left; the fullest is spared, so that small
+    /// leases are used up.
+    pub fn reserve(&mut self, path: &[AccountRef], amount: Money, now: Micros) -> Option<LeaseId> {
+        let book = self.paths.get_mut(path)?;
+        book.usual =
+            Money::from_pico((book.usual.pico().saturating_mul(7).saturating_add(amount.pico())) / 8);
+        let fitting = book.leases.iter().filter_map(|number| {
+            let held = self.leases.get(number)?;
+            (!held.stopped && held.left() >= amount).then(|| (held.left(), *number))
+        });
+        let (_, number) = fitting.min()?;
+        let held = self.leases.get_mut(&number)?;
+        held.reserved = held.reserved.plus(amount);
+        held.used_at = now;
+        Some(LeaseId { holder: self.holder, number })
+    }
+
+    /// An attempt is over: its reservation is replaced by what it cost.
+    pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) {
+        if let Some(held) = self.leases.get_mut(&lease.number) {
+            held.reserved = held.reserved.minus(reserved);
+            held.settled = held.settled.plus(amount);
+            if let Some(book) = self.paths.get_mut(&held.path) {
+                book.settled_since = book.settled_since.plus(amount);
+            }
+        }
+    }
+
+    /// What to ask for so that `minimum` fits; none while a question is open.
+    pub fn ask(&mut self, path: &Path, minimum: Money, now: Micros) -> Option<Ask> {
+        let book = self.paths.entry(Arc::clone(path)).or_default();
+        let again = micros(self.sizing.ask_again_after);
+        if book.asked.as_ref().is_some_and(|asked| now.0.saturating_sub(asked.at.0) < again) {
+            return None;
+        }
+        let lease = LeaseId { holder: self.holder, number: self.next };
+        self.next += 1;
+        book.asked = Some(Asked { lease, minimum, at: now });
+        let wanted = book.target(self.sizing.horizon_seconds).max(times(minimum, 4));
+        Some(Ask { lease, path: Arc::clone(path), wanted, minimum })
+    }
+
+    /// A question ahead of need: when less is left on the path than a few usual reservations or a second of
+    /// spending.
+    pub fn ask_ahead(&mut self, path: &Path, now: Micros) -> Option<Ask> {
+        let book = self.paths.get(path)?;
+        let low = times(book.usual, 2).max(book.rate);
+        if !low.is_positive() || book.asked.is_some() || book.refused_lately || self.left(path) >= low {
+            return None;
+        }
+        self.ask(path, low, now)
+    }
+
+    /// Takes the question back, when it could not be sent.
+    pub fn unask(&mut self, ask: &Ask) {
+        if let Some(book) = self.paths.get_mut(&ask.path) {
+            book.asked.take_if(|asked| asked.lease == ask.lease);
+        }
+    }
+
+    /// A grant that counts. False when it is not this incarnation's.
+    pub fn granted(&mut self, lease: LeaseId, accounts: &[AccountRef], amount: Money, now: Micros) -> bool {
+        if lease.holder != self.holder || lease.number >= self.next || self.leases.contains_key(&lease.number)
+        {
+            return false;
+        }
+        let path: Path = match self.paths.get_key_value(accounts) {
+            Some((path, _)) => Arc::clone(path),
+            None => accounts.into(),
+        };
+        let book = self.paths.entry(Arc::clone(&path)).or_default();
+        book.asked.take_if(|asked| asked.lease == lease);
+        book.leases.push(lease.number);
+        let held = Held {
+            path,
+            granted: amount,
+            settled: Money::ZERO,
+            reserved: Money::ZERO,
+            returned: Money::ZERO,
+            stopped: false,
+            returns: 0,
+            sent: Vec::new(),
+            used_at: now,
+            ample_since: None,
+        };
+        self.leases.insert(lease.number, held);
+        true
+    }
+
+    /// A refusal, or a grant that is void.
+    pub fn refused(&mut self, lease: LeaseId, reason: LeaseRefusal, account: Option<AccountRef>) {
+        if lease.holder != self.holder {
+            return;
+        }
+        for book in self.paths.values_mut() {
+            if let Some(asked) = book.asked.take_if(|asked| asked.lease == lease) {
+                book.refusals += 1;
+                book.refused_lately = true;
+                book.refusal =
+                    Some(Refusal { count: book.refusals, minimum: asked.minimum, reason, account });
+                return;
+            }
+        }
+    }
+
+    /// A credit that counts: one that was not returned from here ends the lease's use.
+    pub fn credited(&mut self, lease: LeaseId, number: u64, amount: Money, reason: CreditReason) {
+        if lease.holder != self.holder {
+            return;
+        }
+        if let Some(held) = self.leases.get_mut(&lease.number) {
+            let known = held.sent.iter().position(|sent| *sent == (number, amount));
+            match known.filter(|_| reason == CreditReason::Returned) {
+                Some(index) => drop(held.sent.swap_remove(index)),
+                None => held.stopped = true,
+            }
+        }
+    }
+
+    /// A revocation: admission stops, and what is left is given back at the next turn.
+    pub fn revoked(&mut self, lease: LeaseId) {
+        if lease.holder == self.holder
+            && let Some(held) = self.leases.get_mut(&lease.number)
+        {
+            held.stopped = true;
+        }
+    }
+
+    /// Refusals of the path so far, and the last of them.
+    #[must_use]
+    pub fn refusals(&self, path: &[AccountRef]) -> (u64, Option<&Refusal>) {
+        self.paths.get(path).map_or((0, None), |book| (book.refusals, book.refusal.as_ref()))
+    }
+
+    /// When the open question of a path was asked.
+    #[must_use]
+    pub fn asked_at(&self, path: &[AccountRef]) -> Option<Micros> {
+        self.paths.get(path)?.asked.as_ref().map(|asked| asked.at)
+    }
+
+    /// When the oldest open question was asked.
+    #[must_use]
+    pub fn oldest_question(&self) -> Option<Micros> {
+        self.paths.values().filter_map(|book| book.asked.as_ref().map(|asked| asked.at)).min()
+    }
+
+    /// What is left on a path.
+    #[must_use]
+    pub fn left(&self, path: &[AccountRef]) -> Money {
+        let Some(book) = self.paths.get(path) else { return Money::ZERO };
+        let held = book.leases.iter().filter_map(|number| self.leases.get(number));
+        held.filter(|held| !held.stopped).map(|held| held.left().max(Money::ZERO)).sum()
+    }
+
+    /// What is left and what is spent per second, over all paths.
+    #[must_use]
+    pub fn runway(&self) -> (Money, Money) {
+        let left = self.leases.values().filter(|held| !held.stopped);
+        let left = left.map(|held| held.left().max(Money::ZERO)).sum();
+        (left, self.paths.values().map(|book| book.rate).sum())
+    }
+
+    /// A turn of about a second: rates move on, and what is not needed is given back. `over` tells whether an
+    /// account's window has ended, `gone` whether it is closed, when returns would come too late.
+    pub fn turn(
+        &mut self,
+        now: Micros,
+        over: impl Fn(&AccountRef) -> bool,
+        gone: impl Fn(&AccountRef) -> bool,
+    ) -> Vec<GiveBack> {
+        for book in self.paths.values_mut() {
+            let since = std::mem::take(&mut book.settled_since);
+            book.refused_lately = false;
+            book.rate =
+                Money::from_pico((book.rate.pico().saturating_mul(3).saturating_add(since.pico())) / 4);
+        }
+        self.leases.retain(|_, held| held.reserved.is_positive() || !held.path.iter().all(&gone));
+        let mut numbers: Vec<u64> = self.leases.keys().copied().collect();
+        numbers.sort_unstable();
+        let found = numbers.into_iter().filter_map(|number| self.turn_lease(number, now, &over)).collect();
+        self.tidy(&gone);
+        found
+    }
+
+    fn turn_lease(
+        &mut self,
+        number: u64,
+        now: Micros,
+        over: &impl Fn(&AccountRef) -> bool,
+    ) -> Option<GiveBack> {
+        let held = self.leases.get_mut(&number)?;
+        let idle_after = micros(self.sizing.idle_after);
+        if held.path.iter().any(over) {
+            held.stopped = true;
+        }
+        let idle = now.0.saturating_sub(held.used_at.0) >= idle_after && !held.reserved.is_positive();
+        if held.stopped || idle {
+            return self.give_back(number, Money::ZERO);
+        }
+        let target = self.paths.get(&held.path)?.target(self.sizing.horizon_seconds);
+        if held.left() <= times(target, 4) {
+            held.ample_since = None;
+            return None;
+        }
+        let since = *held.ample_since.get_or_insert(now);
+        if now.0.saturating_sub(since.0) < idle_after {
+            return None;
+        }
+        held.ample_since = None;
+        self.give_back(number, target)
+    }
+
+    /// Gives back what is left above `keep`; the last return when nothing is kept and nothing is in flight.
+    fn give_back(&mut self, number: u64, keep: Money) -> Option<GiveBack> {
+        let held = self.leases.get_mut(&number)?;
+        let amount = held.left().minus(keep);
+        let last = !keep.is_positive() && !held.reserved.is_positive();
+        held.stopped |= last;
+        if amount.is_positive() {
+            held.returned = held.returned.plus(amount);
+            held.returns += 1;
+            held.sent.push((held.returns, amount));
+        }
+        let returned = amount.is_positive().then_some(GiveBack {
+            lease: LeaseId { holder: self.holder, number },
+            number: held.returns,
+            amount,
+            last,
+        });
+        if last
+            && let Some(held) = self.leases.remove(&number)
+            && let Some(book) = self.paths.get_mut(&held.path)
+        {
+            book.leases.retain(|other| *other != number);
+        }
+        returned
+    }
+
+    /// Gives back all that is idle in leases that draw on an account, so that it can be granted anew in one
+    /// piece.
+    pub fn give_back_sharing(&mut self, account: Option<&AccountRef>) -> Vec<GiveBack> {
+        let shares = |held: &Held| account.is_none_or(|account| held.path.contains(account));
+        let mut numbers: Vec<u64> =
+            self.leases.iter().filter(|(_, held)| shares(held)).map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect()
+    }
+
+    /// Gives back what is left in leases under which admission has stopped.
+    pub fn give_back_stopped(&mut self) -> Vec<GiveBack> {
+        let mut numbers: Vec<u64> =
+            self.leases.iter().filter(|(_, held)| held.stopped).map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect()
+    }
+
+    /// Forgets paths of windows that are gone, and leases that are.
+    fn tidy(&mut self, gone: &impl Fn(&AccountRef) -> bool) {
+        let leases = &self.leases;
+        self.paths.retain(|path, book| {
+            book.leases.retain(|number| leases.contains_key(number));
+            !(book.leases.is_empty() && path.iter().any(gone))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HOLDER: ProducerId = ProducerId([7; 16]);
+
+fn book() -> LeaseBook {
+    let sizing = LeaseSizing {
+        horizon_seconds: 3,
+        idle_after: Duration::from_secs(15),
+        ask_again_after: Duration::from_secs(30),
+    };
+    LeaseBook::new(HOLDER, sizing, 1)
+}
+
+fn account(budget: &str) -> AccountRef {
+    AccountRef { budget: budget.to_owned(), window: 0 }
+}
+
+fn path(budgets: &[&str]) -> Path {
+    budgets.iter().map(|budget| account(budget)).collect()
+}
+
+fn money(pico: i128) -> Money {
+    Money::from_pico(pico)
+}
+
+fn second(count: i64) -> Micros {
+    Micros(count * 1_000_000)
+}
+
+/// Asks for and gets a lease.
+fn leased(book: &mut LeaseBook, path: &Path, amount: i128, now: Micros) -> LeaseId {
+    let ask = book.ask(path, money(1), now).unwrap();
+    assert!(book.granted(ask.lease, path, money(amount), now));
+    ask.lease
+}
+
+#[test]
+fn a_lease_admits_what_is_left_and_no_more() {
+    let (mut book, path) = (book(), path(&["a", "b"]));
+    assert_eq!(book.reserve(&path, money(1), second(0)), None);
+    let lease = leased(&mut book, &path, 100, second(0));
+    assert_eq!(book.reserve(&path, money(60), second(0)), Some(lease));
+    assert_eq!(book.reserve(&path, money(41), second(0)), None);
+    assert_eq!(book.reserve(&path, money(40), second(0)), Some(lease));
+    book.settle(lease, money(60), money(10));
+    assert_eq!(book.reserve(&path, money(51), second(0)), None);
+    assert_eq!(book.reserve(&path, money(50), second(0)), Some(lease));
+    assert_eq!(book.reserve(&self::path(&["a"]), money(1), second(0)), None, "another path");
+}
+
+#[test]
+fn one_question_at_a_time_and_a_lost_one_is_asked_again() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let first = book.ask(&path, money(10), second(0)).unwrap();
+    assert_eq!((first.minimum, first.wanted), (money(10), money(40)));
+    assert_eq!(book.ask(&path, money(10), second(29)), None);
+    let again = book.ask(&path, money(10), second(30)).unwrap();
+    assert_eq!(again.lease.number, first.lease.number + 1);
+    // The first may still be granted: it names this holder, so it may be used.
+    assert!(book.granted(first.lease, &path, money(40), second(31)));
+    assert!(!book.granted(first.lease, &path, money(40), second(31)), "only once");
+    let stranger = LeaseId { holder: ProducerId([8; 16]), number: 1 };
+    assert!(!book.granted(stranger, &path, money(40), second(31)));
+    let unasked = LeaseId { holder: HOLDER, number: 99 };
+    assert!(!book.granted(unasked, &path, money(40), second(31)));
+}
+
+#[test]
+fn a_refusal_answers_the_question() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let ask = book.ask(&path, money(10), second(0)).unwrap();
+    book.refused(ask.lease, LeaseRefusal::Spent, Some(account("a")));
+    let (count, refusal) = book.refusals(&path);
+    assert_eq!((count, refusal.unwrap().minimum), (1, money(10)));
+    assert!(book.ask(&path, money(10), second(0)).is_some());
+}
+
+#[test]
+fn foreign_credits_and_revocations_stop_a_lease() {
+    for case in ["credit", "amount", "reason", "revoked"] {
+        let (mut book, path) = (book(), path(&["a"]));
+        let lease = leased(&mut book, &path, 100, second(0));
+        assert!(book.reserve(&path, money(30), second(0)).is_some());
+        let given = book.give_back_sharing(None).pop().unwrap();
+        assert_eq!((given.number, given.amount, given.last), (1, money(70), false));
+        book.settle(lease, money(30), money(10));
+        match case {
+            "credit" => book.credited(lease, 2, money(70), CreditReason::Returned),
+            "amount" => book.credited(lease, 1, money(71), CreditReason::Returned),
+            "reason" => book.credited(lease, 1, money(70), CreditReason::Retired),
+            _ => book.revoked(lease),
+        }
+        assert_eq!(book.reserve(&path, money(1), second(0)), None, "{case}");
+    }
+    let (mut book, path) = (book(), path(&["a"]));
+    let lease = leased(&mut book, &path, 100, second(0));
+    assert!(book.reserve(&path, money(30), second(0)).is_some());
+    assert_eq!(book.give_back_sharing(None).len(), 1);
+    book.settle(lease, money(30), money(10));
+    book.credited(lease, 1, money(70), CreditReason::Returned);
+    assert_eq!(book.reserve(&path, money(20), second(0)), Some(lease), "its own return");
+}
+
+#[test]
+fn idle_and_ended_leases_go_back() {
+    let never = |_: &AccountRef| false;
+    let (mut book, path) = (book(), path(&["a"]));
+    let lease = leased(&mut book, &path, 100, second(0));
+    book.reserve(&path, money(30), second(1)).unwrap();
+    book.settle(lease, money(30), money(25));
+    assert_eq!(book.turn(second(15), never, never), []);
+    let given = GiveBack { lease, number: 1, amount: money(75), last: true };
+    assert_eq!(book.turn(second(16), never, never), [given]);
+    assert_eq!(book.turn(second(99), never, never), []);
+
+    let lease = leased(&mut book, &path, 100, second(20));
+    book.reserve(&path, money(30), second(20)).unwrap();
+    let given = GiveBack { lease, number: 1, amount: money(70), last: false };
+    assert_eq!(book.turn(second(21), |_| true, never), [given], "its window has ended");
+    book.settle(lease, money(30), money(10));
+    let given = GiveBack { lease, number: 2, amount: money(20), last: true };
+    assert_eq!(book.turn(second(22), |_| true, never), [given]);
+}
+
+#[test]
+fn much_more_than_needed_goes_back_in_part() {
+    let never = |_: &AccountRef| false;
+    let (mut book, path) = (book(), path(&["a"]));
+    let lease = leased(&mut book, &path, 1_000_000, second(0));
+    let given = (0..60).find_map(|now| {
+        book.reserve(&path, money(10), second(now)).unwrap();
+        book.settle(lease, money(10), money(10));
+        book.turn(second(now), never, never).pop()
+    });
+    let given = given.unwrap();
+    assert!(!given.last && given.amount > money(999_000));
+    assert!(book.reserve(&path, money(10), second(60)).is_some(), "what is needed stays");
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Ask(i128),
+    Grant(i128),
+    Refuse,
+    Reserve(i128),
+    Settle(i128),
+    Turn(i64),
+    GiveBack,
+    Revoke,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let amount = 1..200_i128;
+    prop::collection::vec(
+        prop_oneof![
+            amount.clone().prop_map(Event::Ask),
+            amount.clone().prop_map(Event::Grant),
+            Just(Event::Refuse),
+            amount.clone().prop_map(Event::Reserve),
+            amount.prop_map(Event::Settle),
+            (0..20_i64).prop_map(Event::Turn),
+            Just(Event::GiveBack),
+            Just(Event::Revoke),
+        ],
+        0..80,
+    )
+}
+
+proptest! {
+    /// Whatever happens in whatever order: what was settled, is reserved and was returned never exceeds what
+    /// was granted, counted here apart from the book.
+    #[test]
+    fn nothing_is_spent_or_returned_twice(events in events()) {
+        let (mut book, path) = (book(), path(&["a"]));
+        let (mut granted, mut used, mut now) = (0_i128, 0_i128, 0_i64);
+        let mut questions = Vec::new();
+        let mut flying: Vec<(LeaseId, i128)> = Vec::new();
+        let mut leases = Vec::new();
+        for event in events {
+            match event {
+                Event::Ask(amount) => questions.extend(book.ask(&path, money(amount), second(now))),
+                Event::Grant(amount) => if let Some(ask) = questions.pop() {
+                    prop_assert!(book.granted(ask.lease, &path, money(amount), second(now)));
+                    granted += amount;
+                    leases.push(ask.lease);
+                },
+                Event::Refuse => if let Some(ask) = questions.pop() {
+                    book.refused(ask.lease, LeaseRefusal::InFlight, None);
+                },
+                Event::Reserve(amount) => if let Some(lease) = book.reserve(&path, money(amount), second(now)) {
+                    flying.push((lease, amount));
+                    used += amount;
+                },
+                Event::Settle(cost) => if let Some((lease, reserved)) = flying.pop() {
+                    let cost = cost.min(reserved);
+                    book.settle(lease, money(reserved), money(cost));
+                    used -= reserved - cost;
+                },
+                Event::Turn(step) => {
+                    now += step;
+                    let given = book.turn(second(now), |_| false, |_| false);
+                    used += given.iter().map(|given| given.amount.pico()).sum::<i128>();
+                }
+                Event::GiveBack => {
+                    let given = book.give_back_sharing(Some(&account("a")));
+                    used += given.iter().map(|given| given.amount.pico()).sum::<i128>();
+                }
+                Event::Revoke => if let Some(lease) = leases.last() {
+                    book.revoked(*lease);
+                },
+            }
+            prop_assert!(used <= granted, "{used} of {granted}");
+            prop_assert!(book.left(&path).pico() <= granted - used);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The attempts of an admitted request: each sets its own money aside, says so on the record, and only then
+//! calls its provider.
+
+mod acknowledge;
+mod call;
+mod drafts;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+
+use bursar_schemas::facts::{
+    self, AttemptOutcome, CandidateVerdict, Durability, Ending, RefusalCode, RouteReason,
+};
+use bursar_schemas::money::Money;
+use bursar_schemas::ports::{OutletError, Receipt};
+use bursar_schemas::position::Topic;
+use bursar_schemas::producer::Draft;
+
+use crate::answer::{Outgoing, Passing};
+use crate::config::OnSpoolFull;
+use crate::gate::Admitted;
+use crate::limits::Denied;
+use crate::open::{Attempt, OpenRequest};
+use crate::refusal::{Refused, error, put_request_id};
+use crate::scan::{JsonScan, Learned, Scan, SseScan};
+use crate::upstream::{Answer, clean_response, provider_request};
+use crate::world::World;
+use acknowledge::Acknowledgement;
+use call::{Called, Kept};
+use drafts::{begin, decided, opened};
+
+/// An admitted request with what its attempts have come to.
+struct Run {
+    admitted: Admitted,
+    open: OpenRequest,
+    acknowledgement: Acknowledgement,
+    /// The last answer that was passed over for a fallback.
+    kept: Option<Kept>,
+    /// Why no answer is there, for the last word.
+    failure: (StatusCode, &'static str, &'static str),
+}
+
+/// Runs the request to its answer's first byte; the answer's body does the rest.
+pub(crate) async fn run(world: &Arc<World>, mut admitted: Admitted) -> Result<Response<Outgoing>, Refused> {
+    let (index, reason, lease) = first_choice(world, &mut admitted).await?;
+    let attempt = attempt(&mut admitted, index, 1, lease);
+    let mut open = open(world, &admitted);
+    open.attempt = Some(attempt);
+    open.attempts = 1;
+    let mut drafts = vec![Draft { lane: open.lane(Topic::Requests), fact: opened(&open, &admitted).into() }];
+    begin(&open, &admitted, index, reason, &mut drafts);
+    let receipt = match world.record(drafts) {
+        Ok(receipt) => receipt,
+        Err(error) => take_unrecorded(world, &admitted, &mut open, &error)?,
+    };
+    let acknowledgement = Acknowledgement::new(receipt, world.config.ack_timeout);
+    let failure = (StatusCode::BAD_GATEWAY, "provider_unreachable", "No provider could be reached.");
+    let run = Run { admitted, open, acknowledgement, kept: None, failure };
+    Ok(run.attempts(index).await)
+}
+
+/// The first target that can be tried and paid.
+async fn first_choice(
+    world: &World,
+    admitted: &mut Admitted,
+) -> Result<(usize, RouteReason, Option<facts::LeaseId>), Refused> {
+    let mut denied: Option<Denied> = None;
+    let mut least: Option<Money> = None;
+    for index in 0..admitted.candidates.len() {
+        let candidate = &admitted.candidates[index];
+        let amount = candidate.bound.amount;
+        let dearer = least.is_some_and(|least| amount >= least);
+        if candidate.verdict != CandidateVerdict::Standby || dearer {
+            continue;
+        }
+        match set_aside(world, admitted, amount).await {
+            Ok(lease) => {
+                let reason = if denied.is_some() { RouteReason::FallbackBudget } else { RouteReason::First };
+                return Ok((index, reason, lease));
+            }
+            Err(budget @ Denied::Budget(_)) => {
+                admitted.candidates[index].verdict = CandidateVerdict::Unaffordable;
+                least = Some(amount);
+                denied.get_or_insert(budget);
+            }
+            Err(other) => return Err(Refused::of(other)),
+        }
+    }
+    Err(Refused::of(denied.unwrap_or(Denied::Unavailable("no target can be tried"))))
+}
+
+/// Money for one attempt: under a lease where the path has a blocking budget, and nothing otherwise.
+async fn set_aside(
+    world: &World,
+    admitted: &Admitted,
+    amount: Money,
+) -> Result<Option<facts::LeaseId>, Denied> {
+    if !admitted.drawn.blocks || !amount.is_positive() {
+        return Ok(None);
+    }
+    let Some(limits) = world.limits(admitted.partition) else {
+        return Err(Denied::Unavailable("the partition is not served"));
+    };
+    let started = Instant::now();
+    let lease = limits.lease(world, &admitted.drawn.path, amount).await;
+    world.metrics.lease_wait.observe(started.elapsed());
+    lease.map(Some)
+}
+
+fn attempt(admitted: &mut Admitted, index: usize, number: u32, lease: Option<facts::LeaseId>) -> Attempt {
+    let candidate = &mut admitted.candidates[index];
+    candidate.verdict = CandidateVerdict::Chosen;
+    Attempt {
+        number,
+        provider: candidate.target.provider.id.clone(),
+        model: candidate.target.model.clone(),
+        accounts: Arc::clone(&admitted.drawn.path),
+        lease,
+        reserved: candidate.bound.amount,
+        price: candidate.price.take(),
+        sent: false,
+        started: Instant::now(),
+        status: None,
+        provider_request: None,
+        first_byte: None,
+        answer_bytes: 0,
+    }
+}
+
+fn open(world: &Arc<World>, admitted: &Admitted) -> OpenRequest {
+    OpenRequest {
+        world: Arc::clone(world),
+        about: admitted.about.clone(),
+        partition: admitted.partition,
+        policy_version: admitted.policy.directory.version,
+        started: admitted.started,
+        recorded: true,
+        attempt: None,
+        attempts: 0,
+        settled: Money::ZERO,
+        status: 0,
+        first_byte: None,
+        answer_bytes: 0,
+        closed: false,
+    }
+}
+
+/// The opening facts were not taken: passes without facts where policy says so, refuses otherwise.
+fn take_unrecorded(
+    world: &World,
+    admitted: &Admitted,
+    open: &mut OpenRequest,
+    error: &OutletError,
+) -> Result<Receipt, Refused> {
+    open.recorded = false;
+    let full = matches!(error, OutletError::Full(_));
+    if full && world.config.on_spool_full == OnSpoolFull::Pass && !admitted.drawn.blocks {
+        world.metrics.unrecorded_requests.fetch_add(1, Ordering::Relaxed);
+        return Ok(Box::pin(std::future::ready(Ok(()))));
+    }
+    // Gives the reservation back to the book; no fact opened the request, so none closes it.
+    open.end_attempt(AttemptOutcome::Unreachable, &Learned::default(), &mut Vec::new());
+    open.closed = true;
+    let (code, message) = if full {
+        (RefusalCode::SpoolFull, "No facts can be written at the moment.")
+    } else {
+        (RefusalCode::JournalUnavailable, "Facts can no longer be written.")
+    };
+    Err(Refused::unavailable(code, message))
+}
+
+impl Run {
+    /// Tries targets until one answers for good.
+    async fn attempts(mut self, first: usize) -> Response<Outgoing> {
+        let mut index = first;
+        loop {
+            if self.open.world.config.durability == Durability::Acked && !self.acknowledged().await {
+                return self.unacknowledged(AttemptOutcome::Abandoned);
+            }
+            let called = self.call(index).await;
+            let (outcome, reason) = match called {
+                Called::Answer(answer) => {
+                    let status = answer.status().as_u16();
+                    if !(self.admitted.route.falls_back_on(status) && self.next_after(index).is_some()) {
+                        return self.deliver(index, answer).await;
+                    }
+                    self.kept = Some(Kept::read(answer).await);
+                    (AttemptOutcome::Rejected, RouteReason::FallbackStatus)
+                }
+                Called::Unacknowledged => return self.unacknowledged(AttemptOutcome::Abandoned),
+                Called::TimedOut => {
+                    self.fail(
+                        StatusCode::GATEWAY_TIMEOUT,
+                        "provider_timeout",
+                        "The provider did not answer in time.",
+                    );
+                    (AttemptOutcome::TimedOut, RouteReason::FallbackTimeout)
+                }
+                Called::Broken => {
+                    self.fail(
+                        StatusCode::BAD_GATEWAY,
+                        "provider_broke_off",
+                        "The provider broke the connection.",
+                    );
+                    (AttemptOutcome::Broken, RouteReason::FallbackConnection)
+                }
+                Called::Unreachable => {
+                    self.fail(
+                        StatusCode::BAD_GATEWAY,
+                        "provider_unreachable",
+                        "The provider could not be reached.",
+                    );
+                    (AttemptOutcome::Unreachable, RouteReason::FallbackConnection)
+                }
+            };
+            let learned = self.kept.as_mut().filter(|_| reason == RouteReason::FallbackStatus);
+            let learned = learned.map(|kept| std::mem::take(&mut kept.learned)).unwrap_or_default();
+            match self.fall_back(index, outcome, learned, reason).await {
+                Ok(next) => index = next,
+                Err(response) => return response,
+            }
+        }
+    }
+
+    fn fail(&mut self, status: StatusCode, code: &'static str, message: &'static str) {
+        self.failure = (status, code, message);
+    }
+
+    fn next_after(&self, index: usize) -> Option<usize> {
+        let mut rest = self.admitted.candidates.iter().enumerate().skip(index + 1);
+        rest.find(|(_, candidate)| candidate.verdict == CandidateVerdict::Standby).map(|(next, _)| next)
+    }
+
+    /// Ends an attempt and begins the next, or gives the last word.
+    async fn fall_back(
+        &mut self,
+        index: usize,
+        outcome: AttemptOutcome,
+        learned: Learned,
+        reason: RouteReason,
+    ) -> Result<usize, Response<Outgoing>> {
+        let Some(next) = self.next_after(index) else {
+            return Err(self.last_word(outcome, &learned, Vec::new(), None).await);
+        };
+        let mut drafts = Vec::new();
+        self.open.end_attempt(outcome, &learned, &mut drafts);
+        self.admitted.candidates[index].verdict = CandidateVerdict::Tried;
+        let world = Arc::clone(&self.open.world);
+        let amount = self.admitted.candidates[next].bound.amount;
+        // The attempt that ended is on the record before the next one asks for money, which it may free.
+        self.open.note(std::mem::take(&mut drafts));
+        let lease = match set_aside(&world, &self.admitted, amount).await {
+            Ok(lease) => lease,
+            Err(denied) => {
+                self.admitted.candidates[next].verdict = CandidateVerdict::Unaffordable;
+                let route = decided(&self.open, &self.admitted, None, reason);
+                drafts.push(Draft { lane: self.open.lane(Topic::Routes), fact: route.into() });
+                return Err(self.last_word(outcome, &learned, drafts, Some(Refused::of(denied))).await);
+            }
+        };
+        self.open.attempts += 1;
+        self.open.attempt = Some(attempt(&mut self.admitted, next, self.open.attempts, lease));
+        begin(&self.open, &self.admitted, next, reason, &mut drafts);
+        if self.open.recorded {
+            match world.record(drafts) {
+                Ok(receipt) => self.acknowledgement.and(receipt, world.config.ack_timeout),
+                Err(_) => return Err(self.unacknowledged(AttemptOutcome::Abandoned)),
+            }
+        }
+        Ok(next)
+    }
+
+    /// No target is left: the last provider's own error, else why none answered.
+    async fn last_word(
+        &mut self,
+        outcome: AttemptOutcome,
+        learned: &Learned,
+        first: Vec<Draft>,
+        refused: Option<Refused>,
+    ) -> Response<Outgoing> {
+        let request = self.open.about.request;
+        let mut response = match (self.kept.take(), refused) {
+            (Some(kept), _) => kept.response(),
+            (None, Some(refused)) => refused.response(request),
+            (None, None) => {
+                let (status, code, message) = self.failure;
+                error(status, "server_error", code, message, None, request)
+            }
+        };
+        put_request_id(&mut response, request);
+        if self.open.world.config.durability == Durability::Overlapped && !self.acknowledged().await {
+            return self.unacknowledged(outcome);
+        }
+        self.open.status = response.status().as_u16();
+        self.open.close(Ending::Failed, outcome, learned, first);
+        response
+    }
+
+    /// Waits for the facts that were to stand before anything leaves.
+    async fn acknowledged(&mut self) -> bool {
+        let started = Instant::now();
+        let outcome = self.acknowledgement.wait().await;
+        self.open.world.metrics.journal_wait.observe(started.elapsed());
+        outcome.inspect_err(|error| tracing::error!(%error, "opening facts were not acknowledged")).is_ok()
+    }
+
+    /// The opening facts did not become durable: nothing leaves, and the attempt is settled.
+    fn unacknowledged(&mut self, outcome: AttemptOutcome) -> Response<Outgoing> {
+        self.open.world.metrics.refused(RefusalCode::JournalUnavailable);
+        let message = "The request could not be put on the record.";
+        let refused = Refused::unavailable(RefusalCode::JournalUnavailable, message);
+        self.open.status = refused.status.as_u16();
+        self.open.close(Ending::Failed, outcome, &Learned::default(), Vec::new());
+        refused.response(self.open.about.request)
+    }
+
+    /// The provider's answer, on its way to the client.
+    async fn deliver(mut self, index: usize, answer: Answer) -> Response<Outgoing> {
+        let answered = Instant::now();
+        if self.open.world.config.durability == Durability::Overlapped && !self.acknowledged().await {
+            return self.unacknowledged(AttemptOutcome::Abandoned);
+        }
+        let (mut parts, incoming) = answer.into_parts();
+        self.open.status = parts.status.as_u16();
+        if let Some(attempt) = &mut self.open.attempt {
+            attempt.status = Some(parts.status.as_u16());
+            attempt.provider_request = provider_request(&parts.headers);
+        }
+        clean_response(&mut parts.headers);
+        let withhold = self.withholds();
+        let scan = if is_event_stream(&parts.headers) {
+            if withhold {
+                // What is withheld makes the answer shorter than was announced.
+                parts.headers.remove(header::CONTENT_LENGTH);
+            }
+            Scan::Sse(SseScan::new(withhold))
+        } else {
+            Scan::Json(JsonScan::default())
+        };
+        if let Some(cap) = self.admitted.candidates[index].bound.inject.filter(|_| self.admitted.drawn.blocks)
+        {
+            parts.headers.insert("x-bursar-output-cap", HeaderValue::from(cap));
+        }
+        let world = Arc::clone(&self.open.world);
+        let request = self.open.about.request;
+        let passing = Passing::new(incoming, scan, self.open);
+        let mut response = Response::from_parts(parts, Outgoing::Passing(Box::new(passing)));
+        put_request_id(&mut response, request);
+        world.metrics.to_client.observe(answered.elapsed());
+        response
+    }
+
+    /// True when the shim asks for a stream's usage and the client does not.
+    fn withholds(&self) -> bool {
+        let shape = &self.admitted.shape;
+        shape.stream && !shape.stream_options.as_ref().is_some_and(|options| options.value.include_usage)
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    value.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+}

@@ -1,0 +1,232 @@
+//! What every part of the shim shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hmac::{Hmac, Mac as _};
+use parking_lot::{Mutex, RwLock};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{Fact, Head, LeaseRequested, LeaseReturned};
+use bursar_schemas::ids::{Digest, Pseudonym, RequestId};
+use bursar_schemas::ports::{OutletError, Receipt};
+use bursar_schemas::position::{Lane, Topic, partition_of};
+use bursar_schemas::producer::{Draft, Recorder};
+
+use crate::config::{Clock, Random, ShimConfig};
+use crate::leases::{Ask, GiveBack};
+use crate::limits::Limits;
+use crate::telemetry::Metrics;
+use crate::upstream::{Keys, Policy, UpstreamClient};
+
+/// Facts about unknown keys a second, at most: anybody can send those.
+const STRANGERS_A_SECOND: u32 = 10;
+
+/// The shared state of a shim.
+pub(crate) struct World {
+    pub(crate) config: ShimConfig,
+    pub(crate) recorder: Arc<Recorder>,
+    clock: Clock,
+    random: Random,
+    pub(crate) policy: RwLock<Arc<Policy>>,
+    pub(crate) policy_read: AtomicBool,
+    pub(crate) policy_stopped: Mutex<Option<String>>,
+    pub(crate) limits: Vec<Arc<Limits>>,
+    pub(crate) client: UpstreamClient,
+    pub(crate) keys: Keys,
+    pub(crate) metrics: Metrics,
+    ready: AtomicBool,
+    pub(crate) closing: AtomicBool,
+    pub(crate) buffered: AtomicUsize,
+    pseudonyms: Hmac<Sha256>,
+    digests: Hmac<Sha256>,
+    strangers: Mutex<(Instant, u32)>,
+    /// Answers that are read on without their client; ended before the incarnation is.
+    reading_on: Mutex<JoinSet<()>>,
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    // A shorter key is padded with zeros to the hash's block, by definition of HMAC.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(key);
+    Hmac::<Sha256>::new(&block.into())
+}
+
+impl World {
+    pub(crate) fn new(
+        config: ShimConfig,
+        recorder: Arc<Recorder>,
+        (keys, clock, random): (Keys, Clock, Random),
+        client: UpstreamClient,
+    ) -> Self {
+        let holder = recorder.producer();
+        let limits =
+            (0..config.partitions).map(|partition| Arc::new(Limits::new(partition, holder, config.leases)));
+        Self {
+            limits: limits.collect(),
+            pseudonyms: keyed(&config.pseudonym_key),
+            digests: keyed(&config.digest_key),
+            config,
+            recorder,
+            clock,
+            random,
+            policy: RwLock::default(),
+            policy_read: AtomicBool::new(false),
+            policy_stopped: Mutex::default(),
+            client,
+            keys,
+            metrics: Metrics::new(),
+            ready: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            buffered: AtomicUsize::new(0),
+            strangers: Mutex::new((Instant::now(), 0)),
+            reading_on: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        (self.clock)()
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read())
+    }
+
+    pub(crate) fn request_id(&self, at: Micros) -> RequestId {
+        let mut bytes = [0; 10];
+        (self.random)(&mut bytes);
+        RequestId::new(at.0, bytes)
+    }
+
+    pub(crate) fn body_digest(&self, body: &Bytes) -> Digest {
+        Digest(self.digests.clone().chain_update(body).finalize().into_bytes().into())
+    }
+
+    pub(crate) fn pseudonym(&self, organisation: &str, user: &str) -> Pseudonym {
+        let mac = self.pseudonyms.clone().chain_update(organisation).chain_update([0]).chain_update(user);
+        let whole: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&whole[..16]);
+        Pseudonym(half)
+    }
+
+    pub(crate) fn key_hash(secret: &[u8]) -> Digest {
+        Digest(Sha256::digest(secret).into())
+    }
+
+    pub(crate) fn partition(&self, organisation: &str) -> u32 {
+        partition_of(organisation, self.config.partitions)
+    }
+
+    pub(crate) fn limits(&self, partition: u32) -> Option<&Arc<Limits>> {
+        self.limits.get(usize::try_from(partition).unwrap_or(usize::MAX))
+    }
+
+    /// Writes facts, in order.
+    pub(crate) fn record(&self, drafts: Vec<Draft>) -> Result<Receipt, OutletError> {
+        let count = u64::try_from(drafts.len()).unwrap_or(0);
+        let outcome = self.recorder.record(drafts);
+        let counter = if outcome.is_ok() { &self.metrics.facts } else { &self.metrics.facts_lost };
+        counter.fetch_add(count, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Writes facts that nobody waits for. A spool that takes no more is counted and logged: the gap in the
+    /// producer's numbers shows it to every reader.
+    pub(crate) fn note(&self, drafts: Vec<Draft>) -> bool {
+        match self.record(drafts) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::error!(%error, "facts were not taken");
+                false
+            }
+        }
+    }
+
+    fn head(&self) -> Head {
+        Head::draft(self.now(), self.policy.read().directory.version, "")
+    }
+
+    /// Writes returns and then a question for a lease; false when they were not taken.
+    pub(crate) fn ask(&self, partition: u32, given: Vec<GiveBack>, ask: &Ask) -> bool {
+        let lane = Lane::new(Topic::Spend, partition);
+        let mut drafts = self.returns(lane, given);
+        let fact = Fact::from(LeaseRequested {
+            head: self.head(),
+            lease: ask.lease,
+            accounts: ask.path.to_vec(),
+            wanted: ask.wanted,
+            minimum: ask.minimum,
+        });
+        drafts.push(Draft { lane, fact });
+        self.note(drafts)
+    }
+
+    /// Writes returns. One that is not taken is money stranded until its window ends, never money spent twice.
+    pub(crate) fn give_back(&self, partition: u32, given: Vec<GiveBack>) {
+        let drafts = self.returns(Lane::new(Topic::Spend, partition), given);
+        if !drafts.is_empty() {
+            self.note(drafts);
+        }
+    }
+
+    fn returns(&self, lane: Lane, given: Vec<GiveBack>) -> Vec<Draft> {
+        let fact = |given: GiveBack| {
+            let GiveBack { lease, number, amount, last } = given;
+            Fact::from(LeaseReturned { head: self.head(), lease, number, amount, last })
+        };
+        given.into_iter().map(|given| Draft { lane, fact: fact(given) }).collect()
+    }
+
+    /// True when one more fact about an unknown key may be written this second.
+    pub(crate) fn may_note_stranger(&self) -> bool {
+        let mut strangers = self.strangers.lock();
+        if strangers.0.elapsed().as_secs() >= 1 {
+            *strangers = (Instant::now(), 0);
+        }
+        strangers.1 += 1;
+        strangers.1 <= STRANGERS_A_SECOND
+    }
+
+    /// Runs the rest of an answer whose client has left. Beyond the bound of open requests the rest is dropped at
+    /// once, which closes its request.
+    pub(crate) fn read_on(&self, runtime: &Handle, rest: impl Future<Output = ()> + Send + 'static) {
+        let mut reading = self.reading_on.lock();
+        while reading.try_join_next().is_some() {}
+        if reading.len() < self.config.max_open_requests {
+            reading.spawn_on(rest, runtime);
+        } else {
+            drop(reading);
+            drop(rest);
+        }
+    }
+
+    /// Waits until no answer is read on any more, at most so long; what is left is dropped, which closes it.
+    pub(crate) async fn end_reading(&self, within: Duration) {
+        let mut reading = std::mem::take(&mut *self.reading_on.lock());
+        let all = async { while reading.join_next().await.is_some() {} };
+        if tokio::time::timeout(within, all).await.is_err() {
+            reading.shutdown().await;
+        }
+    }
+
+    /// True once policy and limits have been read to where they stood at the start.
+    pub(crate) fn is_ready(&self) -> bool {
+        if self.ready.load(Ordering::Acquire) {
+            return true;
+        }
+        let now = self.now();
+        let is_read = |limits: &Arc<Limits>| {
+            let standing = limits.standing(now);
+            standing.caught_up || standing.stopped.is_some()
+        };
+        let ready = self.policy_read.load(Ordering::Acquire) && self.limits.iter().all(is_read);
+        self.ready.fetch_or(ready, Ordering::AcqRel);
+        ready
+    }
+}

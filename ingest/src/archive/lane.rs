@@ -1,0 +1,336 @@
+//! One lane's task: finds the chain's end, reads on from there, seals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bursar_schemas::archive::{Footer, LARGEST_SEGMENT, segment_key};
+use bursar_schemas::ids::Generation;
+use bursar_schemas::ports::{Cursor, JournalError};
+use bursar_schemas::position::Lane;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::buffer::{Buffer, Draft, Segment};
+use super::chain;
+use super::plan::{Observed, Setback, Step, next_step, setback};
+use super::run::Shared;
+use super::store::{Put, StoreError};
+
+/// Growing waits between tries.
+struct Backoff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    const fn new(shared: &Shared) -> Self {
+        let (first, most) = (shared.config.retry_first, shared.config.retry_most);
+        Self { first, most, next: first }
+    }
+
+    async fn wait(&mut self) {
+        let wait = self.next;
+        self.next = self.next.saturating_mul(2).min(self.most);
+        tokio::time::sleep(wait).await;
+    }
+
+    const fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+/// How work on one life of a topic ended.
+enum Outcome {
+    /// Everything up to the end asked for is sealed.
+    Done,
+    /// The topic was made anew.
+    MadeAnew,
+}
+
+/// One lane's archiver.
+pub(super) struct LaneTask {
+    pub(super) shared: Arc<Shared>,
+    pub(super) lane: Lane,
+    /// True once the archiver is to seal what is there and end.
+    pub(super) ending: watch::Receiver<bool>,
+}
+
+/// The work on one life of a topic.
+struct Work {
+    generation: Generation,
+    buffer: Buffer,
+    cursor: Option<Box<dyn Cursor>>,
+    /// When the first buffered record was taken in.
+    since: Option<Instant>,
+    /// The journal's end when the archiver was told to end.
+    end: Option<u64>,
+    /// Why not everything up to the end could be read.
+    cut: Option<String>,
+    backoff: Backoff,
+}
+
+impl Work {
+    /// When ending, what cannot be read now is left to the next start.
+    fn cut_short(&mut self, error: &JournalError) {
+        self.end = Some(self.buffer.next());
+        self.cut = Some(error.to_string());
+    }
+}
+
+impl LaneTask {
+    /// Archives until told to end.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mut work = self.begin().await;
+            match self.archive(&mut work).await {
+                Outcome::Done => return,
+                Outcome::MadeAnew => {
+                    tracing::warn!(lane = %self.lane, was = %work.generation, "the topic was made anew");
+                }
+            }
+        }
+    }
+
+    async fn begin(&self) -> Work {
+        let mut backoff = Backoff::new(&self.shared);
+        loop {
+            match self.try_begin().await {
+                Ok((generation, buffer)) => {
+                    let sealed = buffer.start().checked_sub(1);
+                    self.shared.board.update(self.lane, |status| {
+                        status.generation = Some(generation);
+                        status.sealed = sealed;
+                        status.buffered_records = 0;
+                        status.buffered_bytes = 0;
+                        status.fault = None;
+                    });
+                    backoff.reset();
+                    return Work {
+                        generation,
+                        buffer,
+                        cursor: None,
+                        since: None,
+                        end: None,
+                        cut: None,
+                        backoff,
+                    };
+                }
+                Err(fault) => self.shared.board.fault(self.lane, fault),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn try_begin(&self) -> Result<(Generation, Buffer), String> {
+        let journal = &self.shared.journal;
+        let generation = journal.generation(self.lane.topic).await.map_err(|error| error.to_string())?;
+        let end = journal.bounds(self.lane).await.map_err(|error| error.to_string())?.end;
+        let segments = &self.shared.segments;
+        let probe = self.shared.probed.get_or_try_init(|| segments.probe()).await;
+        probe.map_err(|error| error.to_string())?;
+        let head = chain::find_head(segments, generation, self.lane, end).await;
+        let head = head.map_err(|error| error.to_string())?;
+        Ok((generation, Buffer::new(generation, self.lane, head)))
+    }
+
+    fn observe(&self, work: &Work) -> Observed {
+        let (bytes_of_all, lanes) = self.shared.board.bytes_and_lanes();
+        Observed {
+            records: work.buffer.records(),
+            bytes: work.buffer.bytes(),
+            bytes_of_all,
+            lanes,
+            age: work.since.map_or(Duration::ZERO, |since| since.elapsed()),
+            ending: self.ending.borrow().then(|| work.end.is_some_and(|end| work.buffer.next() >= end)),
+        }
+    }
+
+    async fn archive(&mut self, work: &mut Work) -> Outcome {
+        loop {
+            if work.end.is_none() && *self.ending.borrow() {
+                match self.shared.journal.bounds(self.lane).await {
+                    Ok(bounds) => work.end = Some(bounds.end),
+                    Err(error) => work.cut_short(&error),
+                }
+            }
+            match next_step(&self.shared.config.limits(), &self.observe(work)) {
+                Step::Done => {
+                    if let Some(fault) = work.cut.take() {
+                        self.shared.board.fault(self.lane, fault);
+                    }
+                    return Outcome::Done;
+                }
+                Step::Seal => self.seal_buffered(work).await,
+                Step::Wait(longest) => {
+                    if let Some(outcome) = self.take_in(work, longest).await {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for records, for that long, or for the word to end.
+    async fn take_in(&mut self, work: &mut Work, longest: Option<Duration>) -> Option<Outcome> {
+        if work.cursor.is_none() {
+            match self.shared.journal.read(self.lane, work.buffer.next()).await {
+                Ok(cursor) => work.cursor = Some(cursor),
+                Err(error) => return self.set_back(work, error).await,
+            }
+        }
+        let cursor = work.cursor.as_mut()?;
+        let was_ending = *self.ending.borrow_and_update();
+        let batch = tokio::select! {
+            // In this order, so that a busy lane still ends and seals in time.
+            biased;
+            changed = self.ending.changed(), if !was_ending => {
+                if changed.is_err() {
+                    // Whoever could say so is gone: nobody will ask this task to end any more.
+                    return Some(Outcome::Done);
+                }
+                return None;
+            }
+            () = sleep(longest) => return None,
+            batch = cursor.next() => batch,
+        };
+        match batch {
+            Ok(batch) => {
+                work.buffer.push(batch);
+                if work.since.is_none() && work.buffer.records() > 0 {
+                    work.since = Some(Instant::now());
+                }
+                work.backoff.reset();
+                self.show(work);
+                None
+            }
+            Err(error) => self.set_back(work, error).await,
+        }
+    }
+
+    fn show(&self, work: &Work) {
+        self.shared.board.update(self.lane, |status| {
+            status.buffered_records = work.buffer.records();
+            status.buffered_bytes = work.buffer.bytes();
+            status.fault = None;
+        });
+    }
+
+    /// Deals with a failed read: the cursor is given up, and what is gone is stated.
+    async fn set_back(&self, work: &mut Work, error: JournalError) -> Option<Outcome> {
+        work.cursor = None;
+        let current = self.shared.journal.generation(self.lane.topic).await.ok();
+        match setback(&error, work.generation, current) {
+            Setback::MadeAnew(_) => {
+                self.seal_buffered(work).await;
+                return Some(Outcome::MadeAnew);
+            }
+            Setback::Lost { through } => {
+                self.seal_buffered(work).await;
+                if through >= work.buffer.next() {
+                    tracing::error!(
+                        lane = %self.lane,
+                        first = work.buffer.next(),
+                        last = through,
+                        "records were gone before they could be sealed"
+                    );
+                    self.seal(work, &|buffer| buffer.draft_of_loss(through)).await;
+                }
+            }
+            Setback::Retry => {
+                self.shared.board.fault(self.lane, error.to_string());
+                if work.end.is_some() {
+                    work.cut_short(&error);
+                    return None;
+                }
+                work.backoff.wait().await;
+            }
+        }
+        None
+    }
+
+    async fn seal_buffered(&self, work: &mut Work) {
+        if work.buffer.records() > 0 {
+            self.seal(work, &|buffer| buffer.draft(usize::MAX)).await;
+        }
+    }
+
+    /// Seals once: puts a segment at the chain's end, or goes on after the one that is there.
+    async fn seal(&self, work: &mut Work, draft: &(dyn Fn(&Buffer) -> Draft + Sync)) {
+        let mut backoff = Backoff::new(&self.shared);
+        loop {
+            match self.try_seal(work, draft(&work.buffer)).await {
+                Ok(()) => return,
+                Err(error) => self.shared.board.fault(self.lane, error.to_string()),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn try_seal(&self, work: &mut Work, draft: Draft) -> Result<(), StoreError> {
+        let start = work.buffer.start();
+        let segment = self.build(&work.buffer, draft).await?;
+        let key = segment_key(work.generation, self.lane, start);
+        let (footer, own) = match self.shared.segments.put(&key, segment.bytes).await {
+            Ok(Put::Created) => (segment.footer, true),
+            // Taken, or nobody knows: what is there now decides, whoever put it.
+            outcome => match self.shared.segments.footer(work.generation, self.lane, start).await? {
+                Some(footer) => (footer, false),
+                None => {
+                    outcome?;
+                    return Err(StoreError::Broken(format!("{key} was taken and is not there")));
+                }
+            },
+        };
+        self.advance(work, &footer, own).map_err(|error| StoreError::NotOfChain { key, error })
+    }
+
+    /// Builds the object beside the runtime; halves what is too large for one put.
+    async fn build(&self, buffer: &Buffer, mut draft: Draft) -> Result<Segment, StoreError> {
+        loop {
+            let permit = self.shared.building.acquire().await;
+            permit.as_ref().map_err(|error| StoreError::Broken(error.to_string()))?;
+            let records = draft.records();
+            let built = tokio::task::spawn_blocking(move || draft.build()).await;
+            let segment = built.map_err(|error| StoreError::Broken(error.to_string()))??;
+            let size = u64::try_from(segment.bytes.len()).unwrap_or(u64::MAX);
+            if size <= LARGEST_SEGMENT || records <= 1 {
+                return Ok(segment);
+            }
+            draft = buffer.draft(records / 2);
+        }
+    }
+
+    fn advance(&self, work: &mut Work, footer: &Footer, own: bool) -> Result<(), super::plan::NotOfChain> {
+        let next = work.buffer.next();
+        work.buffer.advance(footer)?;
+        if work.buffer.next() != next {
+            // Another archiver, or a loss, is ahead of the cursor.
+            work.cursor = None;
+        }
+        if work.buffer.records() == 0 {
+            work.since = None;
+        }
+        self.shared.board.update(self.lane, |status| {
+            status.sealed = Some(footer.end);
+            status.buffered_records = work.buffer.records();
+            status.buffered_bytes = work.buffer.bytes();
+            status.fault = None;
+            if own {
+                status.put += 1;
+                status.lost += footer.lost.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+            } else {
+                status.adopted += 1;
+            }
+        });
+        tracing::debug!(lane = %self.lane, start = footer.start, end = footer.end, own, "sealed");
+        Ok(())
+    }
+}
+
+async fn sleep(longest: Option<Duration>) {
+    match longest {
+        Some(longest) => tokio::time::sleep(longest).await,
+        None => std::future::pending().await,
+    }
+}

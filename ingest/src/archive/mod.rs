@@ -1,0 +1,36 @@
+//! The archiver: seals what stands in the journal as immutable Parquet segments, one chain per lane.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `plan` | what to do next, decided from what was seen |
+//! | `buffer`, `parquet` | records not sealed yet, and the object that they become |
+//! | `store`, `folder` | objects put if absent; a local folder whose puts survive a power cut |
+//! | `chain` | following a lane's segments to their end |
+//! | `lane`, `run`, `status` | the tasks, starting and stopping, what they tell |
+//!
+//! Invariant: an object that exists is a segment whose rows are in, once; nothing is overwritten or deleted.
+//! Invariant: the slot decides. Whoever puts the segment at an offset first defines its end; everybody else,
+//! also whoever did not hear the answer to its own put, reads its footer and goes on after it.
+//! Invariant: a crash at any point loses nothing and repeats nothing, as all state is in the store.
+//! Assumption: a cursor reads one life of its topic; it fails when the topic is made anew.
+
+mod buffer;
+mod chain;
+mod folder;
+mod lane;
+mod parquet;
+mod plan;
+mod run;
+mod status;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use self::buffer::Head;
+pub use self::chain::{find_head, follow};
+pub use self::folder::Folder;
+pub use self::parquet::{ParquetError, footer_of};
+pub use self::plan::{NotOfChain, check_footer};
+pub use self::run::{ArchiveConfig, Archiver, ArchiverHandle};
+pub use self::status::LaneStatus;
+pub use self::store::{PROBE, Put, Segments, StoreError, open_store};

@@ -1,0 +1,62 @@
+//! Real stores: a local folder always, an S3 server when one is there.
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+
+use super::journal::TestJournal;
+use super::*;
+
+async fn archives_in(store: Arc<dyn ObjectStore>, prefix: Path) {
+    let journal = TestJournal::default();
+    journal.fill(40);
+    let config = ArchiveConfig { prefix: prefix.clone(), ..config() };
+    let run = || Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config.clone());
+    // Two at the same time, then a third that finds what they left.
+    let (one, two) = (run(), run());
+    let (one, two) = futures::future::join(one.stop(true), two.stop(true)).await;
+    assert!(one && two);
+    journal.fill(9);
+    assert!(run().stop(true).await);
+    let chain = check::chain(&store, &prefix, journal.life()).await;
+    assert_eq!(chain.rows, journal.records());
+    assert!(chain.footers.len() > 5);
+    let segments = Segments::new(store, prefix);
+    let head = find_head(&segments, journal.life(), journal::LANE, 49).await.unwrap();
+    assert_eq!(head.next, 49);
+    assert_eq!(segments.put(PROBE, Bytes::from_static(b"other")).await.unwrap(), Put::Taken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_holds_an_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("deep/archive");
+    let (store, prefix) = open_store(url.to_str().unwrap()).unwrap();
+    archives_in(Arc::clone(&store), prefix).await;
+    let names: Vec<_> = store.list(None).try_collect::<Vec<_>>().await.unwrap();
+    let staged =
+        std::process::Command::new("find").arg(folder.path()).args(["-name", "*#*"]).output().unwrap();
+    assert!(names.len() > 5);
+    assert_eq!(String::from_utf8_lossy(&staged.stdout), "", "staged files are left");
+    let again = open_store(&format!("file://{}", url.display())).unwrap().0;
+    assert_eq!(again.list(None).try_collect::<Vec<_>>().await.unwrap().len(), names.len());
+}
+
+/// `BURSAR_TEST_S3` is the archive's address, such as `s3://bursar`; the rest comes from `AWS_*` variables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_s3_server_holds_an_archive() {
+    let Ok(url) = std::env::var("BURSAR_TEST_S3") else {
+        let required = std::env::var("BURSAR_TEST_COMPONENTS").is_ok_and(|word| word == "required");
+        assert!(!required, "BURSAR_TEST_S3 is not set, but components are required");
+        eprintln!("skipped: BURSAR_TEST_S3 is not set");
+        return;
+    };
+    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let (store, prefix) = open_store(&format!("{url}/archiver-{unique}")).unwrap();
+    archives_in(store, prefix).await;
+}
+
+#[test]
+fn unknown_addresses_are_refused() {
+    assert!(open_store("ftp://host/path").is_err());
+    assert!(open_store("s3://").is_err());
+}

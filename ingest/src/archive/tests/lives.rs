@@ -1,0 +1,160 @@
+//! What journals do to an archive: holes, retention, outages, topics made anew; and what strangers do.
+
+use bursar_schemas::archive::segment_key;
+use bytes::Bytes;
+use object_store::{ObjectStoreExt as _, PutPayload};
+
+use super::journal::{LANE, TestJournal, fact};
+use super::*;
+
+#[tokio::test]
+async fn records_are_sealed_by_age() {
+    let journal = TestJournal::default();
+    journal.fill(1);
+    let store = memory();
+    let config = ArchiveConfig { seal_age: Duration::from_millis(20), ..config() };
+    let handle = Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config);
+    until(&handle, |status| status.sealed == Some(0)).await;
+    journal.fill(1);
+    until(&handle, |status| status.sealed == Some(1)).await;
+    assert!(handle.stop(false).await);
+}
+
+#[tokio::test]
+async fn skipped_offsets_are_stated() {
+    let journal = TestJournal::default();
+    journal.skip(2);
+    journal.fill(3);
+    journal.skip(1);
+    journal.fill(9);
+    journal.skip(4);
+    let store = memory();
+    archive(&journal, &store).await;
+    journal.fill(1);
+    archive(&journal, &store).await;
+    let chain = check::chain(&store, &config().prefix, journal.life()).await;
+    assert_eq!(chain.rows, journal.records());
+    let skipped: Vec<u64> = chain.skipped().into_iter().flat_map(|(first, last)| first..=last).collect();
+    assert_eq!(skipped, [0, 1, 5, 15, 16, 17, 18]);
+    assert!(chain.lost().is_empty());
+}
+
+#[tokio::test]
+async fn what_retention_took_is_stated_as_lost() {
+    let journal = TestJournal::default();
+    journal.fill(30);
+    journal.expire(10);
+    let store = memory();
+    archive(&journal, &store).await;
+    let chain = check::chain(&store, &config().prefix, journal.life()).await;
+    assert_eq!((chain.lost(), chain.rows), (vec![(0, 9)], journal.records()));
+    assert_eq!((chain.footers[0].start, chain.footers[0].end, chain.footers[0].rows), (0, 9, 0));
+    // Behind the back of an archiver that runs, with records buffered.
+    let handle = start(&journal, &store);
+    journal.append(fact(0, 100));
+    until(&handle, |status| status.buffered_records == 1).await;
+    journal.go_away(true);
+    until(&handle, |status| status.fault.is_some()).await;
+    journal.fill(10);
+    journal.expire(36);
+    journal.go_away(false);
+    assert!(handle.stop(true).await);
+    let chain = check::chain(&store, &config().prefix, journal.life()).await;
+    assert_eq!(chain.lost(), [(0, 9), (31, 35)]);
+    assert_eq!(chain.rows.get(&30), Some(&fact(0, 100)), "what was taken in before is sealed");
+    assert_eq!(chain.rows.last_key_value().map(|(offset, _)| *offset), Some(40));
+}
+
+#[tokio::test]
+async fn a_topic_made_anew_begins_another_chain() {
+    let journal = TestJournal::default();
+    journal.fill(12);
+    let (first_life, first) = (journal.life(), journal.records());
+    let store = memory();
+    let handle = start(&journal, &store);
+    until(&handle, |status| {
+        status.sealed.unwrap_or(0) + u64::try_from(status.buffered_records).unwrap() >= 11
+    })
+    .await;
+    journal.make_anew();
+    journal.fill(7);
+    until(&handle, |status| status.generation == Some(journal.life())).await;
+    assert!(handle.stop(true).await);
+    assert_ne!(first_life, journal.life());
+    assert_eq!(check::chain(&store, &config().prefix, first_life).await.rows, first);
+    assert_eq!(check::chain(&store, &config().prefix, journal.life()).await.rows, journal.records());
+}
+
+#[tokio::test]
+async fn a_stop_says_when_the_journal_could_not_be_read() {
+    let journal = TestJournal::default();
+    journal.fill(2);
+    let store = memory();
+    let handle = start(&journal, &store);
+    until(&handle, |status| status.buffered_records == 2).await;
+    journal.go_away(true);
+    until(&handle, |status| status.fault.is_some()).await;
+    assert!(!handle.stop(true).await);
+    let chain = check::chain(&store, &config().prefix, journal.life()).await;
+    assert_eq!(chain.rows, journal.records(), "what was buffered is sealed all the same");
+}
+
+#[tokio::test]
+async fn an_object_that_is_no_segment_stops_its_lane_and_stays() {
+    let journal = TestJournal::default();
+    journal.fill(5);
+    let store = memory();
+    let path = Path::from(format!("archive/{}", segment_key(journal.life(), LANE, 0)));
+    store.put(&path, PutPayload::from_static(b"PAR1 but not really PAR1")).await.unwrap();
+    let handle = start(&journal, &store);
+    let status = until(&handle, |status| status.fault.is_some()).await;
+    assert!(status.fault.unwrap().contains("failed to read segments/"));
+    assert!(handle.stop(false).await);
+    let held = store.get(&path).await.unwrap().bytes().await.unwrap();
+    assert_eq!(held, &b"PAR1 but not really PAR1"[..]);
+}
+
+#[tokio::test]
+async fn a_segment_outside_the_chain_is_not_followed() {
+    let journal = TestJournal::default();
+    journal.fill(20);
+    let store = memory();
+    archive(&journal, &store).await;
+    // A stranger's segment far ahead, as another chain would have had it.
+    let elsewhere = TestJournal::default();
+    elsewhere.skip(500);
+    elsewhere.fill(4);
+    let (other, life) = (memory(), elsewhere.life());
+    archive(&elsewhere, &other).await;
+    let stray = Path::from(format!("archive/{}", segment_key(life, LANE, 0)));
+    let bytes = other.get(&stray).await.unwrap().bytes().await.unwrap();
+    let ahead = Path::from(format!("archive/{}", segment_key(life, LANE, 700)));
+    store.put(&ahead, PutPayload::from(bytes)).await.unwrap();
+    journal.fill(20);
+    archive(&journal, &store).await;
+    store.delete(&ahead).await.unwrap();
+    assert_eq!(check::chain(&store, &config().prefix, life).await.rows, journal.records());
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_one_put_is_split() {
+    let journal = TestJournal::default();
+    // 70 records of a million bytes that no compression shrinks.
+    let mut seed = 1_u64;
+    for _ in 0..70 {
+        let mut value = Vec::with_capacity(1_000_000);
+        while value.len() < 1_000_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            value.extend_from_slice(&seed.to_le_bytes());
+        }
+        journal.append(Bytes::from(value));
+    }
+    let store = memory();
+    let config = ArchiveConfig { seal_bytes: u64::MAX, memory_bytes: u64::MAX, ..config() };
+    assert!(Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config).stop(true).await);
+    let chain = check::chain(&store, &Path::from("archive"), journal.life()).await;
+    assert_eq!(chain.rows, journal.records());
+    assert!(chain.footers.len() >= 2);
+}

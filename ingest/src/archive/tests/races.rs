@@ -1,0 +1,110 @@
+//! Deaths, lost responses, restarts and rivals.
+
+use super::faults::{Careless, Fault, Faulty};
+use super::journal::{LANE, TestJournal};
+use super::*;
+
+#[tokio::test]
+async fn a_death_or_lost_response_at_any_store_call_leaves_one_chain() {
+    let mut deaths = 0;
+    for fault in [Fault::ErrorBefore, Fault::ErrorAfter, Fault::DeathBefore, Fault::DeathAfter] {
+        for at in 0.. {
+            let journal = TestJournal::default();
+            journal.fill(20);
+            let store = memory();
+            // Segments from before, so that finding the chain's end meets the fault too.
+            archive(&journal, &store).await;
+            journal.fill(20);
+            let faulty = Arc::new(Faulty::new(Arc::clone(&store), fault, at));
+            let shared: Arc<dyn ObjectStore> = Arc::clone(&faulty) as Arc<dyn ObjectStore>;
+            let handle = start(&journal, &shared);
+            tokio::select! {
+                done = handle.stop(true) => assert!(done),
+                () = faulty.dead.notified() => deaths += 1,
+            }
+            journal.fill(3);
+            archive(&journal, &store).await;
+            let chain = check::chain(&store, &config().prefix, journal.life()).await;
+            assert_eq!(chain.rows, journal.records(), "{fault:?} at call {at}");
+            assert!(chain.lost().is_empty() && chain.skipped().is_empty());
+            if !faulty.fired() {
+                assert!(at > 10, "only {at} calls were made");
+                break;
+            }
+        }
+    }
+    assert!(deaths > 20, "only {deaths} deaths");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rivals_on_one_archive_make_one_chain() {
+    let journal = TestJournal::default();
+    let store = memory();
+    let rivals: Vec<ArchiverHandle> = [400, 1000, 1700]
+        .map(|seal_bytes| {
+            let config = ArchiveConfig { seal_bytes, ..config() };
+            Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config)
+        })
+        .into();
+    for rival in &rivals {
+        until(rival, |status| status.generation.is_some()).await;
+    }
+    for _ in 0..60 {
+        journal.fill(5);
+        tokio::task::yield_now().await;
+    }
+    let counts: Vec<_> = futures::future::join_all(rivals.into_iter().map(|rival| async {
+        let status = until(&rival, |status| status.sealed.is_some_and(|sealed| sealed >= 280)).await;
+        assert!(rival.stop(true).await);
+        status
+    }))
+    .await;
+    let chain = check::chain(&store, &config().prefix, journal.life()).await;
+    assert_eq!(chain.rows, journal.records());
+    let adopted: u64 = counts.iter().map(|status| status.adopted).sum();
+    assert!(adopted > 0, "the rivals never met");
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_chain_ends() {
+    let journal = TestJournal::default();
+    let store = memory();
+    for _ in 0..5 {
+        journal.fill(11);
+        let handle = start(&journal, &store);
+        assert!(handle.stop(true).await);
+    }
+    let chain = check::chain(&store, &config().prefix, journal.life()).await;
+    assert_eq!(chain.rows, journal.records());
+    let handle = start(&journal, &store);
+    let status = until(&handle, |status| status.generation.is_some()).await;
+    assert_eq!((status.sealed, status.put), (Some(54), 0));
+    assert_eq!(handle.sealed(LANE), Some(54));
+    assert!(handle.stop(false).await);
+}
+
+#[tokio::test]
+async fn stopping_without_flush_seals_nothing_more_and_loses_nothing() {
+    let journal = TestJournal::default();
+    journal.fill(2);
+    let store = memory();
+    let handle = start(&journal, &store);
+    until(&handle, |status| status.buffered_records == 2).await;
+    assert!(handle.stop(false).await);
+    assert!(check::chain(&store, &config().prefix, journal.life()).await.rows.is_empty());
+    archive(&journal, &store).await;
+    assert_eq!(check::chain(&store, &config().prefix, journal.life()).await.rows, journal.records());
+}
+
+#[tokio::test]
+async fn a_store_that_overwrites_is_refused() {
+    let journal = TestJournal::default();
+    journal.fill(9);
+    let store = memory();
+    let careless: Arc<dyn ObjectStore> = Arc::new(Careless(Arc::clone(&store)));
+    let handle = start(&journal, &careless);
+    let status = until(&handle, |status| status.fault.is_some()).await;
+    assert!(status.fault.unwrap().contains("conditional puts"));
+    assert!(handle.stop(false).await);
+    assert!(check::chain(&store, &config().prefix, journal.life()).await.footers.is_empty());
+}

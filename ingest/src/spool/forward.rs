@@ -1,0 +1,165 @@
+//! The forwarder: hands what is on disk to the inner outlet, in order, for as long as it takes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use bursar_schemas::ports::{Entry, Outlet, OutletError, Receipt};
+use tokio::sync::{Notify, watch};
+
+/// Most parcels on their way at once.
+const WINDOW: usize = 32;
+/// First pause after the inner outlet refused.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A place in a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) segment: u64,
+    pub(super) at: u64,
+}
+
+/// Some consecutive facts.
+pub(super) struct Parcel {
+    pub(super) entries: Vec<Entry>,
+    /// Where it begins.
+    pub(super) begin: Position,
+    /// One above the number of its last frame.
+    pub(super) end: u64,
+}
+
+/// Where the forwarder takes facts from.
+pub(super) trait Feed {
+    /// The next facts; none when there are none now.
+    fn parcel(&mut self) -> io::Result<Option<Parcel>>;
+    /// Goes back.
+    fn rewind(&mut self, to: Position);
+    /// Everything below that number is acknowledged.
+    fn acknowledged(&mut self, end: u64);
+    /// The inner outlet refused; it will be tried again.
+    fn refused(&mut self, error: &OutletError);
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// Everything was acknowledged.
+    Drained,
+    /// It was told to stop.
+    Stopped,
+}
+
+struct Flight {
+    receipt: Receipt,
+    begin: Position,
+    end: u64,
+}
+
+enum Woken {
+    Settled(Result<(), OutletError>),
+    More,
+    Stop,
+}
+
+/// Forwards one feed.
+pub(super) struct Pump<'a> {
+    pub(super) inner: &'a dyn Outlet,
+    /// More has come into the feed.
+    pub(super) more: &'a Notify,
+    pub(super) stop: watch::Receiver<bool>,
+    /// Longest pause after the inner outlet refused.
+    pub(super) longest_pause: Duration,
+}
+
+impl Pump<'_> {
+    /// Runs until told to stop, or until the feed is drained when it will not grow.
+    pub(super) async fn run(&mut self, feed: &mut impl Feed, grows: bool) -> io::Result<Ran> {
+        let mut flights: VecDeque<Flight> = VecDeque::new();
+        let mut pause = PAUSE;
+        loop {
+            if *self.stop.borrow() {
+                return Ok(Ran::Stopped);
+            }
+            let full = self.fill(feed, &mut flights)?;
+            let Some(oldest) = flights.front_mut() else {
+                if full {
+                    // Nothing is on its way whose end would tell when to try again.
+                    self.sleep(pause).await;
+                    pause = (pause * 2).min(self.longest_pause);
+                } else if grows {
+                    tokio::select! { () = self.more.notified() => {}, () = stopped(&mut self.stop) => {} }
+                } else {
+                    return Ok(Ran::Drained);
+                }
+                continue;
+            };
+            let fillable = !full && grows;
+            let woken = tokio::select! {
+                outcome = &mut oldest.receipt => Woken::Settled(outcome),
+                () = self.more.notified(), if fillable => Woken::More,
+                () = stopped(&mut self.stop) => Woken::Stop,
+            };
+            match woken {
+                Woken::More => {}
+                Woken::Stop => return Ok(Ran::Stopped),
+                Woken::Settled(Ok(())) => {
+                    if let Some(done) = flights.pop_front() {
+                        feed.acknowledged(done.end);
+                    }
+                    pause = PAUSE;
+                }
+                Woken::Settled(Err(error)) => {
+                    feed.refused(&error);
+                    self.go_back(feed, &mut flights).await;
+                    self.sleep(pause).await;
+                    pause = (pause * 2).min(self.longest_pause);
+                }
+            }
+        }
+    }
+
+    /// Sends what there is and fits; true when the inner outlet takes no more.
+    fn fill(&self, feed: &mut impl Feed, flights: &mut VecDeque<Flight>) -> io::Result<bool> {
+        while flights.len() < WINDOW {
+            let Some(Parcel { entries, begin, end }) = feed.parcel()? else { return Ok(false) };
+            let taken = if entries.is_empty() {
+                Ok(Box::pin(std::future::ready(Ok(()))) as Receipt)
+            } else {
+                self.inner.append(entries)
+            };
+            match taken {
+                Ok(receipt) => flights.push_back(Flight { receipt, begin, end }),
+                Err(error) => {
+                    feed.refused(&error);
+                    feed.rewind(begin);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// After a failure: lets all that is on its way come to an end, so that nothing of it can overtake what is
+    /// sent again, and goes back to the first that failed.
+    async fn go_back(&mut self, feed: &mut impl Feed, flights: &mut VecDeque<Flight>) {
+        let begin = flights.front().map(|flight| flight.begin);
+        flights.pop_front();
+        for flight in flights.drain(..) {
+            let mut receipt = flight.receipt;
+            // Sent again whatever became of it: a fact's number tells that it came twice.
+            tokio::select! { _ = &mut receipt => {}, () = stopped(&mut self.stop) => {} }
+        }
+        if let Some(begin) = begin {
+            feed.rewind(begin);
+        }
+    }
+
+    async fn sleep(&mut self, pause: Duration) {
+        tokio::select! { () = tokio::time::sleep(pause) => {}, () = stopped(&mut self.stop) => {} }
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the spool itself is gone.
+    drop(stop.wait_for(|stop| *stop).await);
+}

@@ -1,0 +1,241 @@
+//! What `spend` says of each account, and names made small: an account is an index, a path is an index.
+
+use std::collections::BTreeSet;
+
+use bursar_schemas::avro::{Avro as _, Micros};
+use bursar_schemas::facts::{AccountRef, LeaseId};
+use bursar_schemas::money::Money;
+
+use super::hash::Table;
+
+/// Index of an account.
+pub(super) type AccountIndex = usize;
+/// Index of a path.
+pub(super) type PathIndex = usize;
+
+/// Where everything goes that names a window already closed: nobody is shown it.
+const CLOSED: AccountIndex = 0;
+
+/// The three amounts that a `BalanceStated` carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Balance {
+    pub settled: Money,
+    pub reserved: Money,
+    pub overrun: Money,
+}
+
+/// One account.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub account: AccountRef,
+    pub balance: Balance,
+    /// Of settled and reserved, what a lease covers: within committed, not beside it.
+    pub leased: Money,
+    /// Attempts settled without a price.
+    pub unpriced: u64,
+    /// Own grants that were appended and are not read back yet.
+    pub pending: Money,
+    /// Leases over it that are neither closed nor of an ended holder.
+    pub live: BTreeSet<LeaseId>,
+    /// What the log last stated.
+    pub logged: Balance,
+    /// What this ledger last stated, and when.
+    pub stated: Balance,
+    pub stated_at: Option<Micros>,
+    /// In the queue of accounts to be stated.
+    queued: bool,
+    paths: Vec<PathIndex>,
+}
+
+impl Slot {
+    fn new(account: AccountRef) -> Self {
+        Self {
+            account,
+            balance: Balance::default(),
+            leased: Money::ZERO,
+            unpriced: 0,
+            pending: Money::ZERO,
+            live: BTreeSet::new(),
+            logged: Balance::default(),
+            stated: Balance::default(),
+            stated_at: None,
+            queued: false,
+            paths: Vec::new(),
+        }
+    }
+
+    /// Settled and reserved beside every lease: soft spending, and what exceeded a lease.
+    pub(super) const fn beside(&self) -> Money {
+        self.balance.settled.plus(self.balance.reserved).minus(self.leased)
+    }
+}
+
+#[derive(Debug)]
+struct Path {
+    key: Box<[u8]>,
+    accounts: Box<[AccountIndex]>,
+}
+
+#[derive(Debug, Default)]
+struct Windows {
+    open: Vec<(i64, AccountIndex)>,
+    closed: Option<i64>,
+}
+
+/// All accounts and paths met so far.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    budgets: Table<Box<str>, Windows>,
+    slots: Vec<Slot>,
+    keys: Table<Box<[u8]>, PathIndex>,
+    rests: Table<Box<[AccountIndex]>, PathIndex>,
+    paths: Vec<Path>,
+    /// Accounts whose balance may differ from what the log states, in the order of their change.
+    pub changed: Vec<AccountIndex>,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        let nobody = AccountRef { budget: String::new(), window: i64::MIN };
+        Self {
+            budgets: Table::default(),
+            slots: vec![Slot::new(nobody)],
+            keys: Table::default(),
+            rests: Table::default(),
+            paths: Vec::new(),
+            changed: Vec::new(),
+        }
+    }
+}
+
+impl Accounts {
+    /// The index of an account, made when it is new.
+    pub(super) fn index(&mut self, account: &AccountRef) -> AccountIndex {
+        if !self.budgets.contains_key(account.budget.as_str()) {
+            self.budgets.insert(account.budget.as_str().into(), Windows::default());
+        }
+        let Some(windows) = self.budgets.get_mut(account.budget.as_str()) else { return CLOSED };
+        if let Some((_, index)) = windows.open.iter().rev().find(|(window, _)| *window == account.window) {
+            return *index;
+        }
+        if windows.closed.is_some_and(|closed| account.window <= closed) {
+            return CLOSED;
+        }
+        let index = self.slots.len();
+        windows.open.push((account.window, index));
+        self.slots.push(Slot::new(account.clone()));
+        index
+    }
+
+    /// The index of an account, when it was met and is not closed.
+    pub(super) fn find_index(&self, account: &AccountRef) -> Option<AccountIndex> {
+        let windows = self.budgets.get(account.budget.as_str())?;
+        windows.open.iter().rev().find(|(window, _)| *window == account.window).map(|(_, index)| *index)
+    }
+
+    /// The account, when it was met and is not closed.
+    pub(super) fn find(&self, account: &AccountRef) -> Option<&Slot> {
+        self.slots.get(self.find_index(account)?)
+    }
+
+    /// The account, made when it is new.
+    pub(super) fn slot_of(&mut self, account: &AccountRef) -> &mut Slot {
+        let index = self.index(account);
+        &mut self.slots[index]
+    }
+
+    /// The account at an index that this table gave.
+    pub(super) fn slot(&self, index: AccountIndex) -> &Slot {
+        &self.slots[index]
+    }
+
+    /// As [`Accounts::slot`], to change it.
+    pub(super) fn slot_mut(&mut self, index: AccountIndex) -> &mut Slot {
+        &mut self.slots[index]
+    }
+
+    /// Every account that is not closed.
+    pub(super) fn open(&self) -> impl Iterator<Item = (AccountIndex, &Slot)> {
+        self.slots.iter().enumerate().skip(1).filter(|(_, slot)| slot.account.window != i64::MIN)
+    }
+
+    /// The index of a path given as an Avro array; none when the bytes are not one.
+    pub(super) fn path(&mut self, raw: &[u8]) -> Option<PathIndex> {
+        if let Some(index) = self.keys.get(raw) {
+            return Some(*index);
+        }
+        let named = Vec::<AccountRef>::decode(&mut &*raw).ok()?;
+        // An account named twice is charged once.
+        let mut accounts: BTreeSet<AccountIndex> = named.iter().map(|account| self.index(account)).collect();
+        if accounts.remove(&CLOSED) {
+            // Days and days of closed windows share the few paths that are left of them.
+            let accounts: Box<[AccountIndex]> = accounts.into_iter().collect();
+            if let Some(index) = self.rests.get(&accounts) {
+                return Some(*index);
+            }
+            let index = self.add(Box::default(), accounts.clone());
+            self.rests.insert(accounts, index);
+            return Some(index);
+        }
+        let index = self.add(raw.into(), accounts.into_iter().collect());
+        self.keys.insert(raw.into(), index);
+        Some(index)
+    }
+
+    fn add(&mut self, key: Box<[u8]>, accounts: Box<[AccountIndex]>) -> PathIndex {
+        let index = self.paths.len();
+        for account in &accounts {
+            self.slots[*account].paths.push(index);
+        }
+        self.paths.push(Path { key, accounts });
+        index
+    }
+
+    /// Changes each account of a path.
+    pub(super) fn each(&mut self, path: PathIndex, mut change: impl FnMut(&mut Slot)) {
+        let Some(path) = self.paths.get(path) else { return };
+        for index in &path.accounts {
+            let slot = &mut self.slots[*index];
+            change(slot);
+            if !slot.queued && *index != CLOSED {
+                slot.queued = true;
+                self.changed.push(*index);
+            }
+        }
+    }
+
+    /// Queues an account to be stated.
+    pub(super) fn queue(&mut self, index: AccountIndex) {
+        let slot = &mut self.slots[index];
+        if !slot.queued {
+            slot.queued = true;
+            self.changed.push(index);
+        }
+    }
+
+    /// An account left the queue.
+    pub(super) fn unqueue(&mut self, index: AccountIndex) {
+        self.slots[index].queued = false;
+    }
+
+    /// Forgets a closed account: what still names it goes where nobody looks.
+    pub(super) fn close(&mut self, account: &AccountRef) {
+        let Some(windows) = self.budgets.get_mut(account.budget.as_str()) else { return };
+        windows.closed = windows.closed.max(Some(account.window));
+        let Some(place) = windows.open.iter().position(|(window, _)| *window == account.window) else {
+            return;
+        };
+        let (_, index) = windows.open.remove(place);
+        let nobody = AccountRef { budget: String::new(), window: i64::MIN };
+        let slot = std::mem::replace(&mut self.slots[index], Slot::new(nobody));
+        for path in slot.paths {
+            if let Some(path) = self.paths.get_mut(path) {
+                self.keys.remove(&path.key);
+                path.key = Box::default();
+                for named in path.accounts.iter_mut().filter(|named| **named == index) {
+                    *named = CLOSED;
+                }
+            }
+        }
+    }
+}

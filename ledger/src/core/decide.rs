@@ -1,0 +1,205 @@
+//! Answers: grants and refusals, credits and closes, ends of incarnations.
+
+use bursar_schemas::facts::{
+    AccountRef, CreditReason, IncarnationEnded, LeaseClosed, LeaseCredited, LeaseGranted, LeaseId,
+    LeaseRefusal, LeaseRefused, Mode, Phase,
+};
+use bursar_schemas::fold::Void;
+use bursar_schemas::money::Money;
+
+use super::desk::{Pending, Request, Return};
+use super::{Core, Effect};
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// The amount is granted.
+    Grant(Money),
+    /// It is refused, on behalf of an account where one is to blame.
+    Refuse(LeaseRefusal, Option<AccountRef>),
+    /// What it needs is under way in the log already.
+    Later,
+    /// It would fit if these leases were recalled, or those that already were come back.
+    Recall(Vec<LeaseId>, AccountRef),
+}
+
+impl Core {
+    /// Answers the requests for leases in their order in `spend`.
+    pub(super) fn answer_requests(&mut self, epoch: u64, out: &mut Vec<Effect>) {
+        let requests = std::mem::take(&mut self.desk.requests);
+        let mut kept = requests;
+        for (cause, request) in &mut kept {
+            if self.pending.contains(&Pending::Answer(request.lease)) {
+                continue;
+            }
+            match self.decide(request) {
+                Decision::Grant(amount) => self.grant(epoch, *cause, request, amount, out),
+                Decision::Refuse(reason, account) => {
+                    self.refuse(epoch, *cause, request, reason, account, out);
+                }
+                Decision::Later => {}
+                Decision::Recall(leases, account) => {
+                    let since = *request.waits_since.get_or_insert(self.now);
+                    if self.now.0.saturating_sub(since.0) >= self.config.timing.recall_wait {
+                        self.refuse(epoch, *cause, request, LeaseRefusal::InFlight, Some(account), out);
+                    } else {
+                        leases.into_iter().for_each(|lease| self.revoke(epoch, lease, out));
+                    }
+                }
+            }
+        }
+        self.desk.requests = kept;
+    }
+
+    fn decide(&self, request: &Request) -> Decision {
+        if let Some(decision) = self.unfit(request) {
+            return decision;
+        }
+        let blocking =
+            |account: &&AccountRef| matches!(self.fold.mode(&account.budget), Mode::Hard | Mode::Bounded);
+        let blocking: Vec<&AccountRef> = request.accounts.iter().filter(blocking).collect();
+        let Some(available) = blocking.iter().map(|account| self.available(account)).min() else {
+            return Decision::Grant(request.wanted);
+        };
+        if available < request.minimum {
+            return self.short(request, &blocking);
+        }
+        let since = bursar_schemas::avro::Micros(self.now.0.saturating_sub(self.config.timing.active_for));
+        let active = i128::try_from(self.producers.active_since(since)).unwrap_or(1).max(1);
+        let share = Money::from_pico(available.pico() / (2 * active));
+        Decision::Grant(request.wanted.min(share.max(request.minimum)))
+    }
+
+    /// What is wrong with a request whatever money there is.
+    fn unfit(&self, request: &Request) -> Option<Decision> {
+        if self.pending.contains(&Pending::End(request.lease.holder)) {
+            // Once that is read back nobody waits for an answer.
+            return Some(Decision::Later);
+        }
+        match self.fold.check_grant(&request.lease, &request.accounts, request.minimum) {
+            Err(Void::HolderEnded) => {
+                return Some(Decision::Refuse(LeaseRefusal::HolderEnded, None));
+            }
+            Err(Void::NoAmount | Void::Path | Void::GrantedBefore) => {
+                return Some(Decision::Refuse(LeaseRefusal::Malformed, None));
+            }
+            // Windows and limits are looked at below, with what is pending.
+            _ => {}
+        }
+        for account in &request.accounts {
+            let opening = self.pending.contains(&Pending::Window(account.clone(), Phase::Open));
+            let setting = self.pending.contains(&Pending::Limit(account.budget.clone()));
+            let (limited, open) = (
+                self.fold.budget(&account.budget).is_some(),
+                self.fold.account(account).is_some_and(|state| state.phase == Phase::Open),
+            );
+            if (!limited && setting) || (!open && opening) {
+                return Some(Decision::Later);
+            }
+            let reason = match (limited, open) {
+                (true, true) => continue,
+                (false, _) => LeaseRefusal::UnknownBudget,
+                (true, false) => LeaseRefusal::WindowNotOpen,
+            };
+            return Some(Decision::Refuse(reason, Some(account.clone())));
+        }
+        None
+    }
+
+    /// The limit to decide by: a lower one that is under way binds already, a higher one not yet.
+    pub(super) fn limit(&self, account: &AccountRef) -> Money {
+        let limit = self.fold.limit(account);
+        self.pending_limits.get(&account.budget).map_or(limit, |pending| limit.min(*pending))
+    }
+
+    /// What may still be granted over an account.
+    pub(super) fn available(&self, account: &AccountRef) -> Money {
+        let committed = self.fold.account(account).map_or(Money::ZERO, |state| state.committed);
+        let slot = self.accounts.find(account);
+        let (pending, beside) = slot.map_or((Money::ZERO, Money::ZERO), |slot| (slot.pending, slot.beside()));
+        self.limit(account).minus(committed).minus(pending).minus(beside.max(Money::ZERO))
+    }
+
+    fn grant(&mut self, epoch: u64, cause: u64, request: &Request, amount: Money, out: &mut Vec<Effect>) {
+        for account in &request.accounts {
+            let slot = self.accounts.slot_of(account);
+            slot.pending = slot.pending.plus(amount);
+        }
+        self.pending_grants.insert(request.lease, (request.accounts.clone(), amount));
+        let grant = LeaseGranted {
+            head: self.head(),
+            epoch,
+            lease: request.lease,
+            accounts: request.accounts.clone(),
+            amount,
+            cause,
+            read: self.read,
+        };
+        self.append(Pending::Answer(request.lease), grant, out);
+    }
+
+    fn refuse(
+        &mut self,
+        epoch: u64,
+        cause: u64,
+        request: &Request,
+        reason: LeaseRefusal,
+        account: Option<AccountRef>,
+        out: &mut Vec<Effect>,
+    ) {
+        let (head, lease, read) = (self.head(), request.lease, self.read);
+        let refused = LeaseRefused { head, epoch, lease, reason, account, cause, read };
+        self.append(Pending::Answer(lease), refused, out);
+    }
+
+    /// Credits what holders returned, to each account that may take it, and closes what is over.
+    pub(super) fn answer_returns(&mut self, epoch: u64, out: &mut Vec<Effect>) {
+        let returns: Vec<((LeaseId, u64), Return)> =
+            self.desk.returns.iter().map(|(key, entry)| (*key, *entry)).collect();
+        for ((lease, number), entry) in returns {
+            let Some(state) = self.fold.lease(&lease).filter(|state| !state.closed) else {
+                // All its windows are closed: there is nothing to credit.
+                self.desk.returns.remove(&(lease, number));
+                continue;
+            };
+            let may_credit = |account: &&AccountRef| self.fold.may_credit(account, CreditReason::Returned);
+            let accounts: Vec<AccountRef> = state.accounts.iter().filter(may_credit).cloned().collect();
+            let due = entry.amount.is_positive() && !accounts.is_empty();
+            let pending = Pending::Credit(lease, number);
+            if due && !self.desk.is_resolved(lease, number) && !self.pending.contains(&pending) {
+                let credit = LeaseCredited {
+                    head: self.head(),
+                    epoch,
+                    lease,
+                    number,
+                    amount: entry.amount,
+                    accounts,
+                    reason: CreditReason::Returned,
+                    cause: Some(entry.offset),
+                    read: self.read,
+                };
+                self.append(pending, credit, out);
+            }
+            let pending = Pending::Close(lease);
+            if entry.last && !self.pending.contains(&pending) {
+                let closed = LeaseClosed { head: self.head(), epoch, lease };
+                self.append(pending, closed, out);
+            } else if !due && !entry.last {
+                self.desk.returns.remove(&(lease, number));
+            }
+        }
+    }
+
+    /// Ends incarnations that are said to have ended.
+    pub(super) fn answer_ends(&mut self, epoch: u64, out: &mut Vec<Effect>) {
+        let ends: Vec<_> = self.desk.ends.iter().map(|(incarnation, cause)| (*incarnation, *cause)).collect();
+        for (incarnation, cause) in ends {
+            let pending = Pending::End(incarnation);
+            if !self.pending.contains(&pending) {
+                let (head, read) = (self.head(), self.read);
+                let ended = IncarnationEnded { head, epoch, incarnation, cause, read };
+                self.append(pending, ended, out);
+            }
+        }
+    }
+}

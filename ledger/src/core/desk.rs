@@ -1,0 +1,178 @@
+//! What waits for an answer on `limits`: requests for leases, returns, and ends of incarnations. An entry leaves
+//! when a record that answers it is read back, so a successor finds exactly what was left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRequested, LeaseReturned, Phase};
+use bursar_schemas::ids::ProducerId;
+use bursar_schemas::money::Money;
+
+/// Numbers remembered of each holder; those below the lowest count as answered.
+const ANSWERS: usize = 4096;
+
+/// A request for a lease without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Request {
+    pub lease: LeaseId,
+    pub accounts: Vec<AccountRef>,
+    pub wanted: Money,
+    pub minimum: Money,
+    /// When it began to wait for recalled money.
+    pub waits_since: Option<Micros>,
+}
+
+/// A return without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Return {
+    pub offset: u64,
+    pub amount: Money,
+    pub last: bool,
+}
+
+#[derive(Debug, Default)]
+struct Answered {
+    numbers: BTreeSet<u64>,
+    below: u64,
+}
+
+/// What waits, and what was answered.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    /// By offset in `spend`.
+    pub requests: BTreeMap<u64, Request>,
+    asked: BTreeMap<LeaseId, u64>,
+    answered: BTreeMap<ProducerId, Answered>,
+    /// By lease and number.
+    pub returns: BTreeMap<(LeaseId, u64), Return>,
+    resolved: BTreeSet<(LeaseId, u64)>,
+    closed: BTreeSet<LeaseId>,
+    /// By incarnation: the offset that says that it ended.
+    pub ends: BTreeMap<ProducerId, u64>,
+    ended: BTreeSet<ProducerId>,
+}
+
+impl Desk {
+    /// A request came; a repeated one changes nothing.
+    pub(super) fn ask(&mut self, offset: u64, asked: &LeaseRequested) {
+        let holder = self.answered.get(&asked.lease.holder);
+        let answered = holder
+            .is_some_and(|it| asked.lease.number < it.below || it.numbers.contains(&asked.lease.number));
+        // Nobody waits for an answer to an incarnation that has ended.
+        if answered || self.ended.contains(&asked.lease.holder) || self.asked.contains_key(&asked.lease) {
+            return;
+        }
+        self.asked.insert(asked.lease, offset);
+        let request = Request {
+            lease: asked.lease,
+            accounts: asked.accounts.clone(),
+            wanted: asked.wanted.max(asked.minimum),
+            minimum: asked.minimum,
+            waits_since: None,
+        };
+        self.requests.insert(offset, request);
+    }
+
+    /// A counted record grants or refuses a lease.
+    pub(super) fn answer(&mut self, lease: LeaseId) {
+        if let Some(offset) = self.asked.remove(&lease) {
+            self.requests.remove(&offset);
+        }
+        if self.ended.contains(&lease.holder) {
+            return;
+        }
+        let holder = self.answered.entry(lease.holder).or_default();
+        holder.numbers.insert(lease.number);
+        if holder.numbers.len() > ANSWERS
+            && let Some(lowest) = holder.numbers.pop_first()
+        {
+            holder.below = lowest + 1;
+        }
+    }
+
+    /// A return came.
+    pub(super) fn give_back(&mut self, offset: u64, returned: &LeaseReturned) {
+        let key = (returned.lease, returned.number);
+        let done = self.resolved.contains(&key) && !returned.last;
+        if !done && !self.closed.contains(&returned.lease) {
+            let entry = Return { offset, amount: returned.amount, last: returned.last };
+            self.returns.entry(key).or_insert(entry);
+        }
+    }
+
+    /// A record under the epoch speaks of a return, whether it counts or is void: it is not written again.
+    pub(super) fn resolve(&mut self, lease: LeaseId, number: u64) {
+        self.resolved.insert((lease, number));
+        if self.returns.get(&(lease, number)).is_some_and(|it| !it.last) {
+            self.returns.remove(&(lease, number));
+        }
+    }
+
+    /// True when a return was resolved.
+    pub(super) fn is_resolved(&self, lease: LeaseId, number: u64) -> bool {
+        self.resolved.contains(&(lease, number))
+    }
+
+    /// A lease is closed: nothing of it waits any more.
+    pub(super) fn close(&mut self, lease: LeaseId) {
+        self.forget(lease);
+        self.closed.insert(lease);
+    }
+
+    /// The log has forgotten a lease.
+    pub(super) fn forget(&mut self, lease: LeaseId) {
+        let (first, last) = ((lease, 0), (lease, u64::MAX));
+        let ours: Vec<_> = self.resolved.range(first..=last).copied().collect();
+        for key in ours {
+            self.resolved.remove(&key);
+        }
+        let ours: Vec<_> = self.returns.range(first..=last).map(|(key, _)| *key).collect();
+        for key in ours {
+            self.returns.remove(&key);
+        }
+        self.closed.remove(&lease);
+    }
+
+    /// An incarnation is said to have ended.
+    pub(super) fn end(&mut self, offset: u64, incarnation: ProducerId) {
+        if !self.ended.contains(&incarnation) {
+            self.ends.entry(incarnation).or_insert(offset);
+        }
+    }
+
+    /// The log says that an incarnation has ended.
+    pub(super) fn ended(&mut self, incarnation: ProducerId) {
+        self.ends.remove(&incarnation);
+        self.ended.insert(incarnation);
+        self.answered.remove(&incarnation);
+        let requests = &self.requests;
+        let gone: Vec<u64> = (requests.iter())
+            .filter(|(_, request)| request.lease.holder == incarnation)
+            .map(|(offset, _)| *offset)
+            .collect();
+        for offset in gone {
+            if let Some(request) = self.requests.remove(&offset) {
+                self.asked.remove(&request.lease);
+            }
+        }
+    }
+}
+
+/// What this ledger has appended and not read back yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pending {
+    /// A budget's limit.
+    Limit(String),
+    /// A window's move.
+    Window(AccountRef, Phase),
+    /// A grant or a refusal.
+    Answer(LeaseId),
+    /// A credit.
+    Credit(LeaseId, u64),
+    /// A close.
+    Close(LeaseId),
+    /// A revocation.
+    Revoke(LeaseId),
+    /// An end.
+    End(ProducerId),
+}

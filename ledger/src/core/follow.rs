@@ -1,0 +1,189 @@
+//! Following `limits`: every record goes through the fold; what counts is noted here as well.
+
+use bursar_schemas::facts::{Fact, Phase, WindowMoved};
+use bursar_schemas::fold::{Ignored, Verdict, Void};
+use bursar_schemas::wire::Unreadable;
+
+use super::desk::Pending;
+use super::{Core, Effect, Halt, Standing};
+
+impl Core {
+    pub(super) fn follow(
+        &mut self,
+        offset: u64,
+        fact: &Result<Fact, Unreadable>,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Halt> {
+        let verdict = self.fold.apply_record(offset, fact)?;
+        let Ok(fact) = fact else { return Ok(()) };
+        if matches!(verdict, Verdict::Ignored(Ignored::SeenBefore | Ignored::NotTheLedger)) {
+            return Ok(());
+        }
+        let own = fact.head().producer == self.config.instance;
+        if own {
+            self.read_back(fact);
+        }
+        let counts = match (fact, verdict) {
+            (_, Verdict::Counted) => true,
+            (Fact::BalanceStated(stated), _) => Some(stated.epoch) == self.fold.epoch(),
+            _ => false,
+        };
+        if counts {
+            self.heard_at = self.now;
+            self.count(offset, fact, own, out);
+        } else {
+            self.miss(fact, own, verdict, out);
+        }
+        Ok(())
+    }
+
+    /// A record counts.
+    fn count(&mut self, offset: u64, fact: &Fact, own: bool, out: &mut Vec<Effect>) {
+        match fact {
+            Fact::EpochMarked(_) if self.standing == Standing::CatchingUp => {}
+            Fact::EpochMarked(_) if own => self.begin_acting(offset, out),
+            Fact::EpochMarked(_) => match self.standing {
+                Standing::Acting { .. } => self.stand_by(out),
+                // A claim that is under way will be void; its own record says so.
+                Standing::CatchingUp | Standing::Claiming { .. } | Standing::Standby => {}
+            },
+            Fact::LimitSet(set) => {
+                self.logged.insert(set.budget.clone());
+                self.plan.due.insert(set.budget.clone());
+            }
+            Fact::WindowMoved(moved) => self.window_moved(moved),
+            Fact::LeaseGranted(grant) => {
+                self.tell(grant.read);
+                self.desk.answer(grant.lease);
+                self.leases.granted(grant.lease);
+                for account in &grant.accounts {
+                    self.accounts.slot_of(account).live.insert(grant.lease);
+                }
+            }
+            Fact::LeaseRefused(refused) => {
+                self.tell(refused.read);
+                self.desk.answer(refused.lease);
+            }
+            Fact::LeaseCredited(credit) => {
+                self.tell(credit.read);
+                self.desk.resolve(credit.lease, credit.number);
+            }
+            Fact::LeaseClosed(closed) => {
+                self.desk.close(closed.lease);
+                self.end_lease(closed.lease);
+            }
+            Fact::IncarnationEnded(ended) => {
+                self.tell(ended.read);
+                self.desk.ended(ended.incarnation);
+                self.producers.end(&ended.incarnation);
+                for lease in self.leases.of(ended.incarnation) {
+                    self.end_lease(lease);
+                }
+            }
+            Fact::BalanceStated(stated) => {
+                self.tell(stated.read);
+                if let Some(index) = self.accounts.find_index(&stated.account) {
+                    let slot = self.accounts.slot_mut(index);
+                    slot.logged.settled = stated.settled;
+                    slot.logged.reserved = stated.reserved;
+                    slot.logged.overrun = stated.overrun;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A record is void, or for people only.
+    fn miss(&mut self, fact: &Fact, own: bool, verdict: Verdict, out: &mut Vec<Effect>) {
+        match (fact, verdict) {
+            (Fact::EpochMarked(_), _) if own && matches!(self.standing, Standing::Claiming { .. }) => {
+                self.stand_by(out);
+            }
+            // A credit that the epoch wrote and the fold voids answers its return: it would be void again.
+            (Fact::LeaseCredited(credit), Verdict::Void(void)) if void != Void::WrongEpoch => {
+                self.desk.resolve(credit.lease, credit.number);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_acting(&mut self, epoch: u64, out: &mut Vec<Effect>) {
+        self.drop_pending();
+        self.standing = Standing::Acting { epoch };
+        self.lost = 0;
+        self.patience = self.config.timing.takeover_after;
+        self.appended_at = self.now;
+        self.policy_changed = true;
+        out.push(Effect::Acting { epoch });
+        self.requeue_balances();
+        let told = self.told;
+        let findings = std::mem::take(&mut self.findings);
+        self.beats_now = !findings.is_empty();
+        out.extend(findings.into_iter().filter(|it| it.offset >= told).map(Effect::Find));
+        self.desk.requests.values_mut().for_each(|request| request.waits_since = None);
+    }
+
+    /// Another ledger, or an earlier one, had read `spend` before that offset and recorded what it found there.
+    fn tell(&mut self, read: u64) {
+        if read > self.told {
+            self.told = read;
+            self.findings.retain(|finding| finding.offset >= read);
+        }
+    }
+
+    fn window_moved(&mut self, moved: &WindowMoved) {
+        let account = &moved.account;
+        match moved.phase {
+            Phase::Open => {
+                self.newest.insert(account.budget.clone(), account.window);
+                self.accounts.index(account);
+            }
+            Phase::Draining => {}
+            Phase::Closed => {
+                let live = std::mem::take(&mut self.accounts.slot_of(account).live);
+                for lease in live.into_iter().filter(|lease| self.fold.lease(lease).is_none()) {
+                    self.leases.over(&lease);
+                    self.desk.forget(lease);
+                }
+                self.accounts.close(account);
+            }
+        }
+    }
+
+    /// Nothing is idle under a lease any more: it is closed, or its holder has ended.
+    fn end_lease(&mut self, id: bursar_schemas::facts::LeaseId) {
+        self.leases.over(&id);
+        if let Some(lease) = self.fold.lease(&id) {
+            for account in &lease.accounts {
+                self.accounts.slot_of(account).live.remove(&id);
+            }
+        }
+    }
+
+    /// A record of this ledger came back, whatever became of it: it is not pending any more.
+    fn read_back(&mut self, fact: &Fact) {
+        let key = match fact {
+            Fact::LimitSet(set) => {
+                self.pending_limits.remove(&set.budget);
+                Pending::Limit(set.budget.clone())
+            }
+            Fact::WindowMoved(moved) => Pending::Window(moved.account.clone(), moved.phase),
+            Fact::LeaseGranted(grant) => {
+                if let Some((accounts, amount)) = self.pending_grants.remove(&grant.lease) {
+                    for account in &accounts {
+                        let slot = self.accounts.slot_of(account);
+                        slot.pending = slot.pending.minus_or_zero(amount);
+                    }
+                }
+                Pending::Answer(grant.lease)
+            }
+            Fact::LeaseRefused(refused) => Pending::Answer(refused.lease),
+            Fact::LeaseCredited(credit) => Pending::Credit(credit.lease, credit.number),
+            Fact::LeaseClosed(closed) => Pending::Close(closed.lease),
+            Fact::LeaseRevoked(revoked) => Pending::Revoke(revoked.lease),
+            Fact::IncarnationEnded(ended) => Pending::End(ended.incarnation),
+            _ => return,
+        };
+        self.pending.remove(&key);
+    }
+}

@@ -1,0 +1,81 @@
+//! What `spend` says of each lease: how much of it is used.
+
+use std::collections::BTreeSet;
+
+use bursar_schemas::facts::{AccountRef, LeaseId};
+use bursar_schemas::fold;
+use bursar_schemas::ids::ProducerId;
+use bursar_schemas::money::Money;
+
+use super::hash::Table;
+
+/// How much of a lease is used, by facts on `spend`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Use {
+    /// Settled within reservations.
+    pub settled: Money,
+    /// Reserved by attempts in flight.
+    pub reserved: Money,
+}
+
+impl Use {
+    /// Settled and reserved.
+    pub(super) const fn all(self) -> Money {
+        self.settled.plus(self.reserved)
+    }
+}
+
+/// Leases that live, and the use of those that were met.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    /// By holder and number.
+    uses: Table<(ProducerId, u64), Use>,
+    live: BTreeSet<LeaseId>,
+}
+
+impl Leases {
+    /// Changes the use of a lease.
+    pub(super) fn change(&mut self, lease: LeaseId, change: impl FnOnce(&mut Use)) {
+        change(self.uses.entry((lease.holder, lease.number)).or_default());
+    }
+
+    /// How much of a lease is used.
+    pub(super) fn used(&self, lease: &LeaseId) -> Use {
+        self.uses.get(&(lease.holder, lease.number)).copied().unwrap_or_default()
+    }
+
+    /// A lease was granted.
+    pub(super) fn granted(&mut self, lease: LeaseId) {
+        self.live.insert(lease);
+    }
+
+    /// A lease is closed, forgotten or without a holder: nothing is idle under it any more.
+    pub(super) fn over(&mut self, lease: &LeaseId) {
+        self.live.remove(lease);
+        if self.uses.get(&(lease.holder, lease.number)).is_some_and(|used| used.reserved == Money::ZERO) {
+            self.uses.remove(&(lease.holder, lease.number));
+        }
+    }
+
+    /// The live leases of a holder.
+    pub(super) fn of(&self, holder: ProducerId) -> Vec<LeaseId> {
+        let first = LeaseId { holder, number: 0 };
+        let last = LeaseId { holder, number: u64::MAX };
+        self.live.range(first..=last).copied().collect()
+    }
+
+    /// Forgets the use of leases that do not live, once nothing is in flight under them.
+    pub(super) fn sweep(&mut self) {
+        let live = &self.live;
+        self.uses.retain(|(holder, number), used| {
+            let lease = LeaseId { holder: *holder, number: *number };
+            used.reserved != Money::ZERO || live.contains(&lease)
+        });
+    }
+
+    /// What a live lease has unused at an account.
+    pub(super) fn idle(&self, id: &LeaseId, lease: &fold::Lease, account: &AccountRef) -> Money {
+        let credited = lease.credited.get(account).copied().unwrap_or(Money::ZERO);
+        lease.amount.minus(credited).minus_or_zero(self.used(id).all())
+    }
+}

@@ -1,0 +1,254 @@
+//! One partition: three lanes in, one core, effects out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bursar_schemas::ports::{Batch, Bounds, Journal, OutletError};
+use bursar_schemas::position::{Lane, Topic};
+use bursar_schemas::producer::{Draft, Recorder};
+use bursar_schemas::wire;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::feed::{Feed, settle};
+use super::handle::{Ask, PartitionStatus};
+use super::{Clock, RunnerError};
+use crate::core::{Core, Effect, Input, Standing};
+
+/// Appends that may be unacknowledged at once; more wait.
+const RECEIPTS: usize = 256;
+
+/// Ticks between two lines of progress while catching up.
+const PROGRESS: u64 = 20;
+
+pub(super) struct Keeper {
+    pub partition: u32,
+    /// Where findings go.
+    pub findings: Lane,
+    pub core: Core,
+    pub journal: Arc<dyn Journal>,
+    pub recorder: Arc<Recorder>,
+    pub clock: Clock,
+    pub tick: Duration,
+    pub asks: mpsc::Receiver<Ask>,
+    pub status: watch::Sender<PartitionStatus>,
+    pub receipts: JoinSet<Result<(), OutletError>>,
+    pub effects: Vec<Effect>,
+    pub ticks: u64,
+}
+
+/// The three lanes, and where they ended at the start.
+struct Feeds {
+    limits: Feed,
+    policy: Feed,
+    spend: Feed,
+    ends: [u64; 3],
+}
+
+impl Feeds {
+    fn limits_are_read(&self) -> bool {
+        self.limits.next >= self.ends[0]
+    }
+
+    /// `limits` and `policy` were read to their ends: what `spend` says can be understood.
+    fn rules_are_read(&self) -> bool {
+        self.limits_are_read() && self.policy.next >= self.ends[1]
+    }
+
+    fn all_are_read(&self) -> bool {
+        self.rules_are_read() && self.spend.next >= self.ends[2]
+    }
+}
+
+/// Resolves when a channel's value is true or its sender is gone.
+async fn told(channel: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _ = channel.wait_for(|stop| *stop).await.is_ok();
+}
+
+impl Keeper {
+    pub(super) async fn run(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+        mut failed: watch::Receiver<bool>,
+    ) -> Result<(), RunnerError> {
+        let mut feeds = tokio::select! {
+            feeds = self.open() => feeds?,
+            () = told(&mut stop) => return Ok(()),
+            () = told(&mut failed) => return Ok(()),
+        };
+        let mut ready = false;
+        let mut ticker = tokio::time::interval(self.tick);
+        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.look_at_clock().await?;
+        loop {
+            if !ready && feeds.all_are_read() {
+                ready = true;
+                tracing::info!(partition = self.partition, "the ledger has read what was there");
+                self.feed(Input::Ready).await?;
+            }
+            let shown = self.status.borrow().standing;
+            if shown != self.core.standing() {
+                self.report(&feeds);
+            }
+            let rules = feeds.limits_are_read();
+            let spend = feeds.rules_are_read();
+            tokio::select! {
+                () = told(&mut stop) => return Ok(()),
+                () = told(&mut failed) => return Ok(()),
+                batch = feeds.limits.next() => self.take_limits(batch?).await?,
+                batch = feeds.policy.next(), if rules => self.take_policy(batch?).await?,
+                batch = feeds.spend.next(), if spend => self.take_spend(batch?).await?,
+                _ = ticker.tick() => {
+                    self.look_at_clock().await?;
+                    self.report(&feeds);
+                }
+                Some(ask) = self.asks.recv() => {
+                    // Whoever asked may have left: nothing is lost then.
+                    let _ = ask.send(self.core.books()).is_ok();
+                }
+                Some(receipt) = self.receipts.join_next() => acknowledged(receipt)?,
+            }
+        }
+    }
+
+    /// Opens the lanes at their starts.
+    async fn open(&mut self) -> Result<Feeds, RunnerError> {
+        let lanes = [
+            Lane::new(Topic::Limits, self.partition),
+            Lane::new(Topic::Policy, 0),
+            Lane::new(Topic::Spend, self.partition),
+        ];
+        let mut bounds = [Bounds { start: 0, end: 0 }; 3];
+        for (lane, bounds) in lanes.iter().zip(&mut bounds) {
+            *bounds = settle(|| self.journal.bounds(*lane)).await?;
+        }
+        for (lane, bounds) in lanes.iter().zip(&bounds).take(2) {
+            if bounds.start > 0 {
+                return Err(RunnerError::Cut { lane: *lane, start: bounds.start });
+            }
+        }
+        let [limits, policy, spend] =
+            [0, 1, 2].map(|it| Feed::new(Arc::clone(&self.journal), lanes[it], bounds[it].start));
+        if let Some(last) = bounds[2].start.checked_sub(1) {
+            tracing::warn!(partition = self.partition, last, "the beginning of spend is not held any more");
+            self.feed(Input::SpendLost { first: 0, last }).await?;
+        }
+        let ends = bounds.map(|bounds| bounds.end);
+        tracing::info!(partition = self.partition, limits = ends[0], spend = ends[2], "the ledger reads");
+        Ok(Feeds { limits, policy, spend, ends })
+    }
+
+    async fn take_limits(&mut self, batch: Batch) -> Result<(), RunnerError> {
+        for record in &batch.records {
+            let fact = wire::decode(&record.value);
+            self.apply(Input::Limits { offset: record.offset, fact: &fact })?;
+        }
+        self.feed(Input::Pause).await
+    }
+
+    async fn take_policy(&mut self, batch: Batch) -> Result<(), RunnerError> {
+        for record in &batch.records {
+            match wire::decode(&record.value) {
+                Ok(fact) => self.apply(Input::Policy(&fact))?,
+                // The archive keeps it with its reason; policy goes on from what can be read.
+                Err(error) => tracing::warn!(offset = record.offset, %error, "a record of policy is no fact"),
+            }
+        }
+        self.feed(Input::Pause).await
+    }
+
+    async fn take_spend(&mut self, batch: Batch) -> Result<(), RunnerError> {
+        for record in &batch.records {
+            self.apply(Input::Spend { offset: record.offset, value: &record.value })?;
+        }
+        self.feed(Input::Pause).await
+    }
+
+    async fn look_at_clock(&mut self) -> Result<(), RunnerError> {
+        self.ticks += 1;
+        let spread = spread(self.recorder.producer().0, self.ticks);
+        self.feed(Input::Tick { now: (self.clock)(), spread }).await
+    }
+
+    /// Says how it is, to handles and, while catching up, to the log.
+    fn report(&self, feeds: &Feeds) {
+        let standing = self.core.standing();
+        if standing == Standing::CatchingUp && self.ticks.is_multiple_of(PROGRESS) {
+            let (partition, limits, spend) = (self.partition, feeds.limits.next, feeds.spend.next);
+            tracing::info!(partition, limits, spend, ends = ?feeds.ends, "the ledger catches up");
+        }
+        let troubles = [&feeds.limits, &feeds.policy, &feeds.spend];
+        let trouble = troubles.iter().find_map(|feed| feed.trouble.clone());
+        let (open_reservations, waiting_requests) = self.core.waiting();
+        self.status.send_replace(PartitionStatus {
+            partition: self.partition,
+            standing,
+            epoch: self.core.fold().epoch(),
+            limits_next: feeds.limits.next,
+            spend_next: feeds.spend.next,
+            open_reservations,
+            waiting_requests,
+            trouble,
+        });
+    }
+
+    fn apply(&mut self, input: Input<'_>) -> Result<(), RunnerError> {
+        let partition = self.partition;
+        self.core.apply(input, &mut self.effects).map_err(|halt| RunnerError::Halt { partition, halt })
+    }
+
+    /// Feeds the core, then does what it wants.
+    async fn feed(&mut self, input: Input<'_>) -> Result<(), RunnerError> {
+        self.apply(input)?;
+        if self.effects.is_empty() {
+            return Ok(());
+        }
+        let limits = Lane::new(Topic::Limits, self.partition);
+        let mut drafts = Vec::with_capacity(self.effects.len());
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Append(fact) => drafts.push(Draft { lane: limits, fact }),
+                Effect::Find(finding) => {
+                    tracing::warn!(
+                        kind = finding.kind.word(),
+                        offset = finding.offset,
+                        detail = finding.detail,
+                        "a fault in spend"
+                    );
+                    drafts.push(Draft { lane: self.findings, fact: finding.into() });
+                }
+                Effect::Acting { epoch } => {
+                    tracing::info!(partition = self.partition, epoch, "the ledger acts");
+                }
+                Effect::Superseded => {
+                    tracing::info!(partition = self.partition, "the ledger stands by");
+                }
+            }
+        }
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        while self.receipts.len() >= RECEIPTS
+            && let Some(receipt) = self.receipts.join_next().await
+        {
+            acknowledged(receipt)?;
+        }
+        let receipt = self.recorder.record(drafts)?;
+        self.receipts.spawn(receipt);
+        Ok(())
+    }
+}
+
+fn acknowledged(receipt: Result<Result<(), OutletError>, tokio::task::JoinError>) -> Result<(), RunnerError> {
+    Ok(receipt.map_err(|error| RunnerError::Task(error.to_string()))??)
+}
+
+/// A number of 0 to 1000 that differs between instances and from tick to tick: an incarnation's id is random.
+fn spread(id: [u8; 16], tick: u64) -> u16 {
+    let (words, _) = id.as_chunks::<8>();
+    let mut mixed = words.iter().fold(tick, |mixed, word| mixed ^ u64::from_le_bytes(*word));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    u16::try_from((mixed ^ (mixed >> 31)) % 1001).unwrap_or(0)
+}

@@ -1,0 +1,121 @@
+//! Samples of topics `requests` and `routes`.
+
+use super::{REQUEST, about, dollars, head, some, text};
+use crate::avro::Micros;
+use crate::facts::{
+    AttemptEnded, AttemptOutcome, Candidate, CandidateVerdict, Durability, Ending, Endpoint, Fact, Finding,
+    FindingKind, QueryRan, RefusalCode, RequestClosed, RequestOpened, RequestRefused, Role, RouteDecided,
+    RouteReason,
+};
+use crate::ids::{Digest, ProducerId};
+
+pub(super) fn facts() -> [Fact; 5] {
+    [
+        RequestOpened {
+            head: head(Role::Shim, 10),
+            about: about(),
+            endpoint: Endpoint::Embeddings,
+            model: text("gpt-5-mini"),
+            stream: true,
+            body_bytes: 2_048,
+            body_digest: Digest([0x77; 32]),
+            durability: Durability::Overlapped,
+        }
+        .into(),
+        RequestClosed {
+            head: head(Role::Shim, 11),
+            about: about(),
+            ending: Ending::PresumedAbandoned,
+            status: 200,
+            attempts: 2,
+            answer_bytes: 4_096,
+            first_byte_us: Some(350_000),
+            duration_us: 1_250_000,
+            settled: dollars(123_456_789),
+            opened_by: Some(ProducerId([0xa0; 16])),
+        }
+        .into(),
+        refused(),
+        QueryRan {
+            head: head(Role::Query, 13),
+            by: text("finance"),
+            statement: text("SELECT 1"),
+            outcome: text("finished"),
+            rows: 1,
+            duration_us: 900,
+        }
+        .into(),
+        Finding {
+            head: head(Role::Archiver, 14),
+            kind: FindingKind::Gap,
+            topic: text("spend"),
+            partition: 3,
+            offset: 77,
+            subject: Some(ProducerId([0xa0; 16])),
+            first: 5,
+            last: 9,
+            detail: text("5 numbers never came"),
+        }
+        .into(),
+    ]
+}
+
+fn refused() -> Fact {
+    RequestRefused {
+        head: head(Role::Shim, 12),
+        request: REQUEST,
+        about: Some(about()),
+        model: some("gpt-5-mini"),
+        status: 402,
+        code: RefusalCode::BudgetExceeded,
+        budget: some("acme/search"),
+        limit: Some(dollars(10_000_000_000_000)),
+        settled: Some(dollars(9_000_000_000_000)),
+        reserved: Some(dollars(900_000_000_000)),
+        needed: Some(dollars(200_000_000_000)),
+        resets_at: Some(Micros(1_796_083_200_000_000)),
+        retryable: true,
+        limits_age_ms: Some(120),
+        detail: text("the budget of acme/search is spent"),
+    }
+    .into()
+}
+
+pub(super) fn routes() -> [Fact; 2] {
+    let candidate = |provider: &str, model: &str, verdict| Candidate {
+        provider: text(provider),
+        model: text(model),
+        verdict,
+    };
+    [
+        RouteDecided {
+            head: head(Role::Shim, 20),
+            about: about(),
+            attempt: 2,
+            model: text("fast"),
+            candidates: vec![
+                candidate("openai", "gpt-5-mini", CandidateVerdict::Tried),
+                candidate("mistral", "mistral-small", CandidateVerdict::Chosen),
+            ],
+            chosen: Some(1),
+            reason: RouteReason::FallbackTimeout,
+        }
+        .into(),
+        AttemptEnded {
+            head: head(Role::Shim, 21),
+            about: about(),
+            attempt: 2,
+            provider: text("mistral"),
+            model: text("mistral-small"),
+            served_model: some("mistral-small-2506"),
+            outcome: AttemptOutcome::Answered,
+            status: Some(200),
+            provider_request: some("req_01"),
+            finish_reason: some("stop"),
+            first_byte_us: Some(210_000),
+            duration_us: 990_000,
+            answer_bytes: 4_097,
+        }
+        .into(),
+    ]
+}

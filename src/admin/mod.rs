@@ -1,0 +1,4 @@
+//! The admin port: who did it comes from the credential, never from an argument.
+
+pub(crate) mod client;
+pub(crate) mod server;

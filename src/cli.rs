@@ -1,0 +1,207 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An event-sourced audit and spend ledger for companies that use language models.
+#[derive(Debug, Parser)]
+#[command(name = "bursar", version, about, arg_required_else_help = true, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the data folder and the running server are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// Data folder: configuration, keys, journal, spool and local archive.
+    #[arg(long, global = true, env = "BURSAR_DATA", default_value = "bursar-data", value_name = "FOLDER")]
+    pub(crate) data: PathBuf,
+    /// Configuration file instead of FOLDER/bursar.toml.
+    #[arg(long, global = true, env = "BURSAR_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Admin address of a running server, such as http://127.0.0.1:4001; found in the data folder otherwise.
+    #[arg(long, global = true, env = "BURSAR_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// File with the admin token; found in the data folder otherwise.
+    #[arg(long, global = true, env = "BURSAR_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs every role in one process on the embedded journal and a local folder.
+    Up,
+    /// Shows Bursar at work in about a minute: a real trace, a stand-in provider, budgets filling.
+    Demo(Demo),
+    /// Runs the gateway shim alone.
+    Shim,
+    /// Runs the ledger and the administration alone.
+    Ledger,
+    /// Runs the archiver alone.
+    Ingest,
+    /// Runs the query service alone.
+    Query,
+    /// Checks policy files and publishes them, together, as the next policy version.
+    Apply(Apply),
+    /// Creates, lists and revokes virtual keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Shows budgets: limit = settled + reserved + leased idle + stranded + available.
+    Budgets(Budgets),
+    /// Shows the state of the running roles.
+    Status(Format),
+    /// Runs one SQL statement over the audit history.
+    Sql(Sql),
+    /// Prints what each team, project or model cost in a month.
+    Chargeback(Chargeback),
+    /// Runs the stand-in provider of demo and tests; it answers nonsense and bills it.
+    #[command(hide = true)]
+    StandInProvider(StandInProvider),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// A trace to replay instead of the built-in one: CSV with TIMESTAMP, ContextTokens, GeneratedTokens.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Requests to replay.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) requests: usize,
+    /// Keep the data in this folder instead of a temporary one.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Policy files (TOML), taken together.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Revision of the files' source, such as a commit.
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+    /// Only check and show what would change.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Creates a key and shows its secret, this once.
+    Create(KeyCreate),
+    /// Lists keys, without secrets.
+    List(Format),
+    /// Revokes a key at once.
+    Revoke {
+        /// The key's id.
+        key: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreate {
+    /// Id of the key; made up when absent.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// The team that it draws on.
+    #[arg(long)]
+    pub(crate) team: Option<String>,
+    /// The project that it draws on; implies its team.
+    #[arg(long)]
+    pub(crate) project: Option<String>,
+    /// The organisation, where neither team nor project says it.
+    #[arg(long)]
+    pub(crate) organisation: Option<String>,
+    /// A tag, NAME=VALUE; may be repeated.
+    #[arg(long = "tag", value_name = "NAME=VALUE")]
+    pub(crate) tags: Vec<String>,
+    /// A model that it may use; may be repeated. All that its team may when absent.
+    #[arg(long = "model")]
+    pub(crate) models: Vec<String>,
+    /// Write the secret into this new file, readable by its owner only, instead of showing it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Budgets {
+    #[command(flatten)]
+    pub(crate) format: Format,
+    #[command(subcommand)]
+    pub(crate) change: Option<BudgetChange>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetChange {
+    /// Raises a budget until its window ends (or for this policy version, for `total`).
+    Raise {
+        /// The budget's id.
+        budget: String,
+        /// Dollars to add, such as 25.00.
+        amount: String,
+        /// Why; kept on record.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Csv,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Format {
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub(crate) format: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sql {
+    /// The statement; one SELECT, WITH, EXPLAIN, DESCRIBE or SHOW TABLES.
+    pub(crate) statement: String,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Chargeback {
+    /// The month, such as 2026-11, in each organisation's own time zone.
+    #[arg(long)]
+    pub(crate) month: String,
+    /// What to sum by: team, project, cost_center, model, provider, key, organisation, tag:NAME.
+    #[arg(long, value_delimiter = ',', default_value = "team,model")]
+    pub(crate) by: Vec<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StandInProvider {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:4010")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Append-only bill.
+    #[arg(long)]
+    pub(crate) bill: PathBuf,
+    /// Seed of its faults.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Faults in a thousand answers.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) errors_per_mille: u32,
+    /// Milliseconds to the first byte.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first_byte_milliseconds: u64,
+    /// JSON file with prices by model: pico-dollars per million input and output tokens.
+    #[arg(long)]
+    pub(crate) prices: Option<PathBuf>,
+}

@@ -1,0 +1,9 @@
+//! One file per group of commands; each asks a [`crate::door::Door`] and prints.
+
+pub(crate) mod budgets;
+pub(crate) mod keys;
+pub(crate) mod policy;
+pub(crate) mod serve;
+pub(crate) mod sql;
+pub(crate) mod stand_in;
+pub(crate) mod status;

@@ -1,0 +1,126 @@
+//! The one place where concrete journals and stores meet the ports.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bursar_ingest::embedded::EmbeddedJournal;
+use bursar_ingest::kafka;
+use bursar_schemas::facts::Role;
+use bursar_schemas::ids::{Digest, ProducerId};
+use bursar_schemas::ports::{Journal, Outlet};
+use bursar_schemas::producer::{Identity, Recorder};
+
+use crate::config::{Config, JournalKind};
+use crate::secrets;
+
+/// The two ports, and what must be closed at the end.
+pub(crate) struct Ports {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    /// What operators should know of how the topics were found.
+    pub(crate) remarks: Vec<String>,
+    embedded: Option<Arc<EmbeddedJournal>>,
+    kafka: Option<Arc<kafka::KafkaOutlet>>,
+}
+
+impl Ports {
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        match config.journal.kind {
+            JournalKind::Embedded => {
+                let folder = config.data.join("journal");
+                let partitions = config.journal.partitions;
+                let journal = tokio::task::spawn_blocking(move || EmbeddedJournal::open(folder, partitions)).await??;
+                let journal = Arc::new(journal);
+                Ok(Self {
+                    journal: journal.clone(),
+                    outlet: journal.clone(),
+                    remarks: Vec::new(),
+                    embedded: Some(journal),
+                    kafka: None,
+                })
+            }
+            JournalKind::Kafka => kafka_ports(config).await,
+        }
+    }
+
+    /// Flushes and closes; nothing may be appended after it.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        if let Some(journal) = self.embedded {
+            tokio::task::spawn_blocking(move || journal.close()).await??;
+        }
+        if let Some(outlet) = self.kafka {
+            tokio::task::spawn_blocking(move || outlet.close(std::time::Duration::from_secs(10))).await??;
+        }
+        Ok(())
+    }
+}
+
+async fn kafka_ports(config: &Config) -> anyhow::Result<Ports> {
+    let settings = kafka_settings(config)?;
+    let mut plan = kafka::TopicPlan::new(config.journal.partitions);
+    plan.replication = config.kafka.replication;
+    plan.min_insync = config.kafka.min_insync_replicas;
+    let report = kafka::ensure_topics(&settings, &plan).await?;
+    let mut remarks: Vec<String> = (report.differences.iter())
+        .map(|it| format!("topic {}: {} is {}, expected {}", it.topic, it.setting, it.found, it.wanted))
+        .collect();
+    if !report.unfit_for_hard_budgets.is_empty() {
+        let why = report.unfit_for_hard_budgets.join("; ");
+        anyhow::ensure!(config.kafka.dev, "the topics cannot carry hard budgets: {why} (kafka.dev = true goes on all the same)");
+        remarks.push(format!("hard budgets are not safe against the loss of a broker: {why}"));
+    }
+    let journal = Arc::new(kafka::KafkaJournal::new(&settings)?);
+    let outlet = Arc::new(kafka::KafkaOutlet::new(&settings)?);
+    Ok(Ports { journal, outlet: outlet.clone(), remarks, embedded: None, kafka: Some(outlet) })
+}
+
+fn kafka_settings(config: &Config) -> anyhow::Result<kafka::KafkaSettings> {
+    let own = &config.kafka;
+    let mut settings = kafka::KafkaSettings::new(&own.brokers, &own.prefix);
+    let ca_file = Some(&own.ca_file).filter(|file| !file.is_empty()).map(|file| config.path(file));
+    settings.security = match own.security.as_str() {
+        "plaintext" => kafka::Security::Plaintext,
+        "ssl" => kafka::Security::Tls { ca_file },
+        "sasl_ssl" => kafka::Security::SaslTls {
+            ca_file,
+            mechanism: own.sasl_mechanism.clone(),
+            username: own.username.clone(),
+            password: secrets::resolve(&own.password, &config.data).context("kafka.password")?.expose().to_owned(),
+        },
+        other => anyhow::bail!("kafka.security is {other:?}: expected plaintext, ssl or sasl_ssl"),
+    };
+    Ok(settings)
+}
+
+/// Who this deployment is: its key, and the purposes derived from it.
+pub(crate) struct Deployment {
+    key: [u8; 32],
+}
+
+impl Deployment {
+    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+        let secret = secrets::resolve_or_create(&config.deployment.key, &config.data, "")
+            .context("failed to open the deployment's key")?;
+        Ok(Self { key: secrets::key_bytes(&secret, "the deployment's key")? })
+    }
+
+    /// A fresh incarnation in a role.
+    pub(crate) fn identity(&self, role: Role) -> anyhow::Result<Identity> {
+        Ok(Identity::new(ProducerId(secrets::random()?), role, secrets::random()?, &self.key))
+    }
+
+    /// A recorder of a fresh incarnation.
+    pub(crate) fn recorder(&self, role: Role, outlet: &Arc<dyn Outlet>) -> anyhow::Result<Arc<Recorder>> {
+        Ok(Arc::new(Recorder::new(self.identity(role)?, Arc::clone(outlet))))
+    }
+
+    /// The public key that certifies incarnations.
+    pub(crate) fn public_key(&self) -> anyhow::Result<Digest> {
+        Ok(self.identity(Role::Policy)?.deployment_key)
+    }
+
+    /// A key for one purpose.
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
+        secrets::derive(&self.key, purpose)
+    }
+}

@@ -1,0 +1,210 @@
+//! What the whole-product tests share: the real binary as child processes, a stand-in provider, the command line.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The real binary.
+pub const BURSAR: &str = env!("CARGO_BIN_EXE_bursar");
+
+/// A child process that is killed when it is dropped.
+pub struct Process {
+    pub child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts `bursar ARGS` and waits until it prints that it serves.
+    pub fn start(data: &Path, args: &[&str], environment: &[(&str, &str)], ready: &str) -> Self {
+        let name = args.join(" ");
+        let log = std::fs::File::options().create(true).append(true).open(data.join("log.txt")).unwrap();
+        let mut command = Command::new(BURSAR);
+        command
+            .args(args)
+            .envs(environment.iter().copied())
+            .env("BURSAR_DATA", data)
+            .env_remove("OPENAI_API_KEY");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        loop {
+            match lines.next() {
+                Some(Ok(line)) if line.contains(ready) => break,
+                Some(Ok(line)) => seen.push(line),
+                _ => {
+                    let log = std::fs::read_to_string(data.join("log.txt")).unwrap_or_default();
+                    panic!("bursar {name} ended before it served: {:?}\n{seen:?}\n{log}", child.wait());
+                }
+            }
+        }
+        // The rest is read to its end, or the child would block on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, name }
+    }
+
+    /// SIGKILL: no handler runs.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and a good end within a minute.
+    pub fn stop(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "bursar {} ended with {status}", self.name);
+                return;
+            }
+            assert!(Instant::now() < deadline, "bursar {} did not stop within a minute", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already, which is as good.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// An address on loopback that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A data folder with a configuration, and the command line that works on it.
+pub struct Place {
+    pub folder: tempfile::TempDir,
+    pub shim: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Place {
+    /// A folder on the embedded journal; `more` is added to its configuration.
+    pub fn new(more: &str) -> Self {
+        let place =
+            Self { folder: tempfile::tempdir().unwrap(), shim: free_address(), admin: free_address() };
+        let settings =
+            format!("[admin]\nlisten = \"{}\"\n[shim]\nlisten = \"{}\"\n{more}", place.admin, place.shim);
+        std::fs::write(place.data().join("bursar.toml"), settings).unwrap();
+        place
+    }
+
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.data().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// `bursar up`, serving.
+    pub fn up(&self) -> Process {
+        self.up_with(&[])
+    }
+
+    pub fn up_with(&self, environment: &[(&str, &str)]) -> Process {
+        Process::start(self.data(), &["up"], environment, "Bursar serves on")
+    }
+
+    /// Runs a command and returns what it printed; a failure is the test's.
+    pub fn run(&self, args: &[&str]) -> String {
+        let (success, out, error) = self.try_run(args);
+        assert!(success, "bursar {args:?} failed: {error}\n{}", self.log());
+        out
+    }
+
+    /// Runs a command: whether it succeeded, what it printed, what it complained of.
+    pub fn try_run(&self, args: &[&str]) -> (bool, String, String) {
+        let output = Command::new(BURSAR).args(args).env("BURSAR_DATA", self.data()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data().join("log.txt")).unwrap_or_default()
+    }
+
+    /// A new key's secret.
+    pub fn key(&self, team: &str) -> String {
+        let name = format!("{team}-{}.secret", self.folder.path().read_dir().unwrap().count());
+        let file = self.data().join(name);
+        self.run(&["keys", "create", "--team", team, "--secret-file", file.to_str().unwrap()]);
+        std::fs::read_to_string(file).unwrap().trim().to_owned()
+    }
+
+    /// The accounts' books.
+    pub fn budgets(&self) -> Vec<Value> {
+        serde_json::from_str(&self.run(&["budgets", "--format", "json"])).unwrap()
+    }
+
+    /// Rows of a statement.
+    pub fn sql(&self, statement: &str) -> Vec<Value> {
+        let text = self.run(&["sql", statement, "--format", "json"]);
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        match value {
+            Value::Array(rows) => rows,
+            Value::Object(mut object) => match object.remove("rows") {
+                Some(Value::Array(rows)) => rows,
+                other => panic!("no rows: {other:?}"),
+            },
+            other => panic!("no rows: {other}"),
+        }
+    }
+
+    /// This month in UTC, as `chargeback --month` takes it.
+    pub fn month() -> String {
+        jiff::Timestamp::now().to_string().chars().take(7).collect()
+    }
+}
+
+/// Polls until `done` gives a value; fails with `what` after a minute.
+pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited a minute for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A real component that `tests/run` started; none where the test may be skipped since nothing was required.
+pub fn component(variable: &str) -> Option<String> {
+    match std::env::var(variable) {
+        Ok(value) if !value.is_empty() => Some(value),
+        _ => {
+            let required = std::env::var("BURSAR_TEST_COMPONENTS").is_ok_and(|it| it == "required");
+            assert!(!required, "{variable} is not set though components are required");
+            eprintln!("skipped: {variable} is not set; `bash tests/run` starts every component");
+            None
+        }
+    }
+}
+
+/// Reads `KEY=VALUE` lines.
+pub fn settings(path: &str) -> std::collections::BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+/// Dollars as pico-dollars, by string arithmetic of its own.
+pub fn pico(dollars: &str) -> i128 {
+    let (sign, digits) = dollars.strip_prefix('-').map_or((1, dollars), |rest| (-1, rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    sign * format!("{whole}{fraction:0<12}").parse::<i128>().unwrap()
+}
