@@ -156,6 +156,7 @@ async fn show(running: &Running, stand_in: &RunningStandIn, rows: &[Row], data: 
     ))?;
     let client = Client::new(&format!("http://{}", running.admin_address()), running.local_token());
     let outcomes = watch(&client, shim, teams, rows).await?;
+    settled(&client).await?;
     report(&client, &outcomes, stand_in).await
 }
 
@@ -199,6 +200,19 @@ async fn watch(
     }
 }
 
+/// Waits a moment for the answers whose clients had left: they are read to their end, to learn what they cost.
+async fn settled(client: &Client) -> Outcome {
+    for _ in 0..50 {
+        let budgets = client.get("/v1/budgets").await?;
+        let rows = budgets["budgets"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if rows.iter().all(|row| row["reserved"] == "0.00") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
 fn filling(budgets: &Value) -> String {
     let rows = budgets["budgets"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut parts = Vec::new();
@@ -233,5 +247,5 @@ async fn report(client: &Client, outcomes: &[Seen], stand_in: &RunningStandIn) -
     let month: String = crate::admin::server::time(now.0).chars().take(7).collect();
     let path = format!("/v1/chargeback?month={month}&by=team,model&format=table");
     let chargeback = client.raw(Method::GET, &path, None, "*/*").await?;
-    print::out(&format!("\nChargeback for {month}\n{}\n", String::from_utf8_lossy(&chargeback)))
+    print::out(&format!("\n{}", String::from_utf8_lossy(&chargeback)))
 }

@@ -275,11 +275,12 @@ async fn follow(journal: Arc<dyn Journal>, sender: watch::Sender<InForce>) {
     let mut next = 0;
     while !sender.is_closed() {
         if let Err(error) = follow_from(&*journal, &sender, &mut state, &mut next).await {
-            tracing::warn!(%error, "policy topic is not readable, trying again");
             if !matches!(error, JournalError::Unavailable(_)) {
-                tracing::error!(%error, "policy topic cannot be followed");
+                // Also when the journal is closed at the end of the process.
+                tracing::info!(%error, "policy topic is no longer followed");
                 return;
             }
+            tracing::warn!(%error, "policy topic is not readable, trying again");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }

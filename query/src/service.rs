@@ -145,7 +145,7 @@ impl QueryService {
         let turn = self.turn().await?;
         let snapshot = self.snapshot(deadline).await?;
         let rows = match checked {
-            Checked::Query(statement) => self.sessions.open(&snapshot).await?.run(*statement).await?,
+            Checked::Query(statement) => self.sessions.open(&snapshot, sql).await?.run(*statement).await?,
             Checked::ShowTables => show_tables()?,
             Checked::Describe(name) => describe(&name, &self.sessions, &snapshot).await?,
         };
@@ -178,7 +178,7 @@ async fn describe(
     sessions: &Sessions,
     snapshot: &Snapshot,
 ) -> Result<SendableRecordBatchStream, QueryError> {
-    let session = sessions.open(snapshot).await?;
+    let session = sessions.open(snapshot, name).await?;
     let table = session.context.table(name).await?;
     let docs = views::tables().into_iter().find(|table| table.name == name).map(|table| table.columns);
     let docs = docs.unwrap_or_default();

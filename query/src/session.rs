@@ -30,7 +30,7 @@ use crate::functions;
 use crate::lanes::Snapshot;
 use crate::status::LaneStatus;
 use crate::table::{ARCHIVE, TopicTable};
-use crate::views::VIEWS;
+use crate::views;
 
 /// Rows handled at once.
 const BATCH_ROWS: usize = 4096;
@@ -118,8 +118,8 @@ impl Sessions {
         config
     }
 
-    /// A session over a snapshot, with all tables and views.
-    pub(crate) async fn open(&self, snapshot: &Snapshot) -> Result<Session, QueryError> {
+    /// A session over a snapshot, with all tables and those views that the text mentions.
+    pub(crate) async fn open(&self, snapshot: &Snapshot, sql: &str) -> Result<Session, QueryError> {
         let state = SessionStateBuilder::new()
             .with_config(self.config())
             .with_runtime_env(Arc::clone(&self.runtime))
@@ -140,7 +140,7 @@ impl Sessions {
         }
         let zones = self.zones(&context, snapshot).await?;
         context.register_udf(functions::month_of((*zones).clone()));
-        for view in VIEWS {
+        for view in views::mentioned(sql) {
             let plan = context.state().create_logical_plan(view.sql).await?;
             context.register_table(view.name, Arc::new(ViewTable::new(plan, None)))?;
         }

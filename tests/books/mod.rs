@@ -14,16 +14,16 @@ use bursar_stand_in::replay::{Outcome, ReplayConfig, TeamKey, replay};
 use bursar_stand_in::trace::Row;
 use serde_json::{Value, json};
 
-use crate::harness::{Place, component, pico};
+use crate::harness::{Place, component, pico, wait_for};
 
 /// Pico-dollars by team and served model.
 pub type Book = BTreeMap<(String, String), i128>;
 
 /// Dollars per million input and output tokens. One model is dear enough for totals beyond 2⁶⁴ pico-dollars.
 pub const PRICES: [(&str, &str, &str); 4] = [
-    ("alpha-gold", "1000000.00", "3000000.00"),
+    ("alpha-gold", "10000000.00", "30000000.00"),
     ("alpha-small", "0.15", "0.60"),
-    ("beta-gold", "900000.123457", "2500000.00"),
+    ("beta-gold", "9000000.123457", "25000000.00"),
     ("beta-small", "0.101", "0.407"),
 ];
 
@@ -159,21 +159,18 @@ pub struct Books {
     pub books: Vec<Value>,
 }
 
-/// Bursar's own: the chargeback by team and model.
+/// Bursar's own: settled by team and model, once no request is open any more.
 pub fn ours(place: &Place) -> Book {
-    let text = place.run(&[
-        "sql",
-        "SELECT team, model, CAST(sum(amount) AS VARCHAR) AS amount FROM settlements GROUP BY team, model",
-        "--format",
-        "json",
-    ]);
-    let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    wait_for("every request to be closed", || place.sql(OPEN_REQUESTS).is_empty().then_some(()));
+    let rows = place.sql("SELECT team, model, sum(amount) AS amount FROM settlements GROUP BY team, model");
     let field = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
-    rows.iter()
-        .map(|row| ((field(row, "team"), field(row, "model")), pico(&field(row, "amount"))))
-        .filter(|(_, amount)| *amount != 0)
-        .collect()
+    let entry = |row: &Value| ((field(row, "team"), field(row, "model")), pico(&field(row, "amount")));
+    rows.iter().map(entry).filter(|(_, amount)| *amount != 0).collect()
 }
+
+/// Requests that were opened and not closed.
+pub const OPEN_REQUESTS: &str = "SELECT request FROM requests WHERE kind = 'RequestOpened' AND NOT duplicate \
+    EXCEPT SELECT request FROM requests WHERE kind = 'RequestClosed'";
 
 impl Books {
     pub fn gather(place: &Place, providers: &Providers, outcomes: &[Outcome]) -> Self {

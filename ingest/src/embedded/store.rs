@@ -117,8 +117,8 @@ impl Store {
         }
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0_usize;
-        let mut expected = from;
-        for item in self.records.range(key(lane, from)..key(lane, end)).take(most) {
+        let found = self.records.range(key(lane, from)..key(lane, end)).take(most);
+        for (expected, item) in (from..).zip(found) {
             let (found, value) = item.into_inner().map_err(|error| {
                 JournalError::Failed(format!("failed to read {lane} from the store: {error}"))
             })?;
@@ -139,7 +139,6 @@ impl Store {
             // Copied, since a slice of the store's block would keep the whole block alive.
             let value = Bytes::copy_from_slice(payload);
             records.push(Record { offset: expected, at: bursar_schemas::avro::Micros(at), value });
-            expected += 1;
         }
         if records.is_empty() {
             return Err(JournalError::Failed(format!("the store is damaged: {lane} lacks record {from}")));

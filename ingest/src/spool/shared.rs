@@ -212,7 +212,12 @@ impl Shared {
         let mut state = self.state.lock();
         state.counters.refused_forwards += 1;
         drop(state);
-        tracing::warn!(%error, "facts wait in the spool");
+        if matches!(error, OutletError::Full(_)) {
+            // The usual pace of an inner outlet that is slower than the writers.
+            tracing::debug!(%error, "facts wait in the spool");
+        } else {
+            tracing::warn!(%error, "facts wait in the spool");
+        }
     }
 
     /// Deletes the oldest segments that nobody needs.

@@ -1,6 +1,6 @@
 //! What Kafka promises beyond the suite, against a real broker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -247,20 +247,21 @@ async fn all_works_over_sasl_and_tls_and_a_wrong_password_is_told() {
     assert!(KafkaJournal::new(&stranger).unwrap().bounds(SPEND).await.is_err());
 }
 
-/// The script that starts brokers.
-fn broker(action: &str, dir: &std::path::Path) -> Option<String> {
+/// What the script that starts brokers says, by name.
+fn broker(action: &str, dir: &std::path::Path, more: &[&str]) -> BTreeMap<String, String> {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/components/kafka");
-    let output = Command::new(script).arg(action).arg(dir).output().unwrap();
+    let output = Command::new(script).arg(action).arg(dir).args(more).output().unwrap();
     assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().find_map(|line| line.strip_prefix("BOOTSTRAP=").map(str::to_owned))
+    let pairs = lines.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 struct Broker(tempfile::TempDir);
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        broker("stop", self.0.path());
+        broker("stop", self.0.path(), &[]);
     }
 }
 
@@ -270,7 +271,7 @@ async fn a_spool_outlives_the_death_of_the_broker_and_nothing_is_lost_or_out_of_
         return;
     }
     let own = Broker(tempfile::tempdir().unwrap());
-    let settings = KafkaSettings::new(&broker("start", own.0.path()).unwrap(), "spooled");
+    let settings = KafkaSettings::new(&broker("start", own.0.path(), &[])["BOOTSTRAP"], "spooled");
     ensure_topics(&settings, &plan()).await.unwrap();
     let journal = KafkaJournal::new(&settings).unwrap();
     let mut cursor = journal.read(SPEND, 0).await.unwrap();
@@ -279,7 +280,7 @@ async fn a_spool_outlives_the_death_of_the_broker_and_nothing_is_lost_or_out_of_
     let (spool, _) = Spool::open(dir.path(), SpoolConfig::default(), producer(1), outlet).unwrap();
     for number in 0..3_000 {
         if number == 1_000 {
-            broker("kill9", own.0.path());
+            broker("kill9", own.0.path(), &[]);
         }
         let receipt = spool.append(vec![entry(SPEND, number)]).unwrap();
         if number % 100 == 99 {
@@ -287,7 +288,7 @@ async fn a_spool_outlives_the_death_of_the_broker_and_nothing_is_lost_or_out_of_
         }
     }
     assert!(spool.figures().unacknowledged >= 2_000 && spool.figures().flushed_receipts > 0);
-    broker("restart", own.0.path());
+    broker("restart", own.0.path(), &[]);
     eventually("the broker has all", || spool.figures().unacknowledged == 0);
     let mut records = Vec::new();
     while records.len() < 3_000 {
@@ -303,4 +304,44 @@ async fn a_spool_outlives_the_death_of_the_broker_and_nothing_is_lost_or_out_of_
     let bounds = journal.bounds(SPEND).await.unwrap();
     assert_eq!(bounds.end, 3_000);
     assert_eq!(journal.bounds(Lane::new(Topic::Spend, 0)).await.unwrap().end, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_on_topics_suffice_and_a_missing_one_fails_its_topic_alone() {
+    if given("BURSAR_TEST_KAFKA").is_none() {
+        return;
+    }
+    let own = Broker(tempfile::tempdir().unwrap());
+    let lines = broker("start", own.0.path(), &["--sasl-tls"]);
+    let open = KafkaSettings::new(&lines["BOOTSTRAP"], "guarded");
+    ensure_topics(&open, &plan()).await.unwrap();
+    let allow = |user: &str, rest: &[&str]| {
+        let user = format!("User:{user}");
+        broker("acls", own.0.path(), &[&["--add", "--allow-principal", &user], rest].concat());
+    };
+    let reading = ["--operation", "Read", "--operation", "DescribeConfigs"];
+    allow("archiver", &[&reading[..], &["--topic", "guarded.", "--resource-pattern-type", "prefixed"]].concat());
+    allow("shim", &["--operation", "Write", "--topic", "guarded.spend"]);
+    let as_user = |user: &str| {
+        let password = PathBuf::from(&lines["SASL_PASSWORD_DIR"]).join(format!("{user}.password"));
+        let mut settings = KafkaSettings::new(&lines["SASL_BOOTSTRAP"], "guarded");
+        settings.security = Security::SaslTls {
+            ca_file: Some(PathBuf::from(&lines["SASL_CA"])),
+            mechanism: lines["SASL_MECHANISM"].clone(),
+            username: user.to_owned(),
+            password: std::fs::read_to_string(password).unwrap(),
+        };
+        settings
+    };
+    let outlet = KafkaOutlet::new(&as_user("shim")).unwrap();
+    within(outlet.append(vec![entry(SPEND, 0)]).unwrap()).await.unwrap();
+    let limits = Lane::new(Topic::Limits, 1);
+    let refused = within(outlet.append(vec![entry(limits, 0)]).unwrap()).await;
+    assert!(matches!(refused, Err(OutletError::Failed(_))), "{refused:?}");
+    within(outlet.append(vec![entry(SPEND, 1)]).unwrap()).await.unwrap();
+
+    // No right on any consumer group is given: none is joined.
+    let journal = KafkaJournal::new(&as_user("archiver")).unwrap();
+    assert_eq!(texts(&read_all(&journal, SPEND).await), ["spend/1 0", "spend/1 1"]);
+    assert_eq!(journal.bounds(limits).await.unwrap().end, 0);
 }

@@ -221,7 +221,7 @@ impl QueryService {
     ) -> Result<Statement, QueryError> {
         let _turn = self.turn().await?;
         let snapshot = self.snapshot(deadline).await?;
-        let session = self.sessions.open(&snapshot).await?;
+        let session = self.sessions.open(&snapshot, "settlements costs").await?;
         let period = sql::Period::of(request, &session.zones)?;
         let mut rows = Vec::new();
         for batch in session.run_own(&sql::rows(request, &period, limits.rows)).await? {

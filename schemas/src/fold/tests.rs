@@ -1,8 +1,6 @@
 //! Tables of records and what each must do. One row is one record; a story is read from top to bottom.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::avro::AvroError;
 use crate::facts::{
@@ -40,30 +38,11 @@ struct Log {
     numbers: BTreeMap<ProducerId, u64>,
     writer: ProducerId,
     epoch: u64,
-    met: BTreeSet<Verdict2>,
-}
-
-/// A verdict that sorts.
-type Verdict2 = (u8, Option<Void>, Option<Ignored>);
-
-const fn sortable(verdict: Verdict) -> Verdict2 {
-    match verdict {
-        Counted => (0, None, None),
-        Broke(void) => (1, Some(void), None),
-        Ignore(ignored) => (2, None, Some(ignored)),
-    }
 }
 
 impl Log {
     fn new() -> Self {
-        Self {
-            fold: Fold::default(),
-            offset: 0,
-            numbers: BTreeMap::new(),
-            writer: FIRST,
-            epoch: 0,
-            met: BTreeSet::new(),
-        }
+        Self { fold: Fold::default(), offset: 0, numbers: BTreeMap::new(), writer: FIRST, epoch: 0 }
     }
 
     /// A log with an epoch at offset 0 and open windows of `day` (10 dollars), `team` (5) and `soft` (1).
@@ -90,7 +69,6 @@ impl Log {
     fn append(&mut self, fact: impl Into<Fact>) -> Verdict {
         let verdict = self.fold.apply(self.offset, &fact.into()).expect("the reader goes on");
         self.offset += 1;
-        self.met.insert(sortable(verdict));
         verdict
     }
 

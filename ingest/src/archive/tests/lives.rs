@@ -1,11 +1,14 @@
 //! What journals do to an archive: holes, retention, outages, topics made anew; and what strangers do.
 
 use bursar_schemas::archive::segment_key;
+use bursar_schemas::avro::Micros;
+use bursar_schemas::ports::{Batch, Record};
 use bytes::Bytes;
 use object_store::{ObjectStoreExt as _, PutPayload};
 
 use super::journal::{LANE, TestJournal, fact};
 use super::*;
+use crate::archive::buffer::Buffer;
 
 #[tokio::test]
 async fn records_are_sealed_by_age() {
@@ -120,14 +123,12 @@ async fn a_segment_outside_the_chain_is_not_followed() {
     journal.fill(20);
     let store = memory();
     archive(&journal, &store).await;
-    // A stranger's segment far ahead, as another chain would have had it.
-    let elsewhere = TestJournal::default();
-    elsewhere.skip(500);
-    elsewhere.fill(4);
-    let (other, life) = (memory(), elsewhere.life());
-    archive(&elsewhere, &other).await;
-    let stray = Path::from(format!("archive/{}", segment_key(life, LANE, 0)));
-    let bytes = other.get(&stray).await.unwrap().bytes().await.unwrap();
+    // A stranger's segment far ahead: true to its name, but no other leads to it.
+    let life = journal.life();
+    let mut stray = Buffer::new(life, LANE, Head { next: 700, ..Head::default() });
+    let record = Record { offset: 700, at: Micros(0), value: fact(1, 1) };
+    stray.push(Batch { records: vec![record], next: 701 });
+    let bytes = stray.draft(usize::MAX).build().unwrap().bytes;
     let ahead = Path::from(format!("archive/{}", segment_key(life, LANE, 700)));
     store.put(&ahead, PutPayload::from(bytes)).await.unwrap();
     journal.fill(20);
