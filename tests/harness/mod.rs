@@ -88,13 +88,20 @@ pub struct Place {
     pub folder: tempfile::TempDir,
     pub shim: SocketAddr,
     pub admin: SocketAddr,
+    /// Where SQL is answered, when that is another process than the administration's.
+    pub query: Option<SocketAddr>,
 }
 
 impl Place {
     /// A folder on the embedded journal; `more` is added to its configuration.
     pub fn new(more: &str) -> Self {
         let place =
-            Self { folder: tempfile::tempdir().unwrap(), shim: free_address(), admin: free_address() };
+            Self {
+            folder: tempfile::tempdir().unwrap(),
+            shim: free_address(),
+            admin: free_address(),
+            query: None,
+        };
         let settings =
             format!("[admin]\nlisten = \"{}\"\n[shim]\nlisten = \"{}\"\n{more}", place.admin, place.shim);
         std::fs::write(place.data().join("bursar.toml"), settings).unwrap();
@@ -129,7 +136,13 @@ impl Place {
 
     /// Runs a command: whether it succeeded, what it printed, what it complained of.
     pub fn try_run(&self, args: &[&str]) -> (bool, String, String) {
-        let output = Command::new(BURSAR).args(args).env("BURSAR_DATA", self.data()).output().unwrap();
+        let mut command = Command::new(BURSAR);
+        command.args(args).env("BURSAR_DATA", self.data());
+        if let Some(query) = self.query {
+            let server = if matches!(args[0], "sql" | "chargeback") { query } else { self.admin };
+            command.env("BURSAR_SERVER", format!("http://{server}"));
+        }
+        let output = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))
     }

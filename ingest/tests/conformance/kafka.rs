@@ -320,7 +320,10 @@ async fn rights_on_topics_suffice_and_a_missing_one_fails_its_topic_alone() {
         broker("acls", own.0.path(), &[&["--add", "--allow-principal", &user], rest].concat());
     };
     let reading = ["--operation", "Read", "--operation", "DescribeConfigs"];
-    allow("archiver", &[&reading[..], &["--topic", "guarded.", "--resource-pattern-type", "prefixed"]].concat());
+    allow(
+        "archiver",
+        &[&reading[..], &["--topic", "guarded.", "--resource-pattern-type", "prefixed"]].concat(),
+    );
     allow("shim", &["--operation", "Write", "--topic", "guarded.spend"]);
     let as_user = |user: &str| {
         let password = PathBuf::from(&lines["SASL_PASSWORD_DIR"]).join(format!("{user}.password"));
