@@ -1,6 +1,6 @@
 """Starts the real components and checks that they do what tests rely on.
 
-    "$(tests/components/fetch python | sed s/PYTHON=//)" tests/components/test_components.py
+    "$(tests/components/fetch python | sed -n s/PYTHON=//p)" tests/components/test_components.py
 """
 
 import base64

@@ -134,6 +134,7 @@ async fn a_successor_that_dies_too_leaves_nothing_to_be_closed_twice() {
         spool.finish(predecessor.producer).unwrap();
     }
     eventually("both folders are gone", || spool.figures().predecessors == 0);
+    eventually("the inner outlet has all", || spool.figures().unacknowledged == 0);
     for number in 1..=3 {
         assert_gapless(&numbers(&inner.records(MONEY), producer(number)));
     }

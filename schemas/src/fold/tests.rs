@@ -1,4 +1,5 @@
 //! Tables of records and what each must do. One row is one record; a story is read from top to bottom.
+#![allow(clippy::type_complexity, reason = "rows of tables")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use super::*;

@@ -159,3 +159,23 @@ async fn what_is_too_large_for_one_put_is_split() {
     assert_eq!(chain.rows, journal.records());
     assert!(chain.footers.len() >= 2);
 }
+
+#[test]
+fn records_below_the_chains_end_are_not_taken_in_again() {
+    let life = TestJournal::default().life();
+    let mut buffer = Buffer::new(life, LANE, Head { next: 5, ..Head::default() });
+    let batch = |offsets: std::ops::Range<u64>| Batch {
+        records: offsets
+            .clone()
+            .map(|offset| Record { offset, at: Micros(0), value: fact(1, offset) })
+            .collect(),
+        next: offsets.end,
+    };
+    buffer.push(batch(3..8));
+    buffer.push(batch(6..9));
+    assert_eq!((buffer.start(), buffer.next(), buffer.records()), (5, 9, 4));
+    let footer = buffer.draft(2).build().unwrap().footer;
+    assert_eq!((footer.start, footer.end, footer.rows), (5, 6, 2));
+    buffer.advance(&footer).unwrap();
+    assert_eq!((buffer.start(), buffer.next(), buffer.records()), (7, 9, 2));
+}

@@ -1,0 +1,158 @@
+//! Bad input at the doors of the whole product: each a clear error or a recorded fact; and no canary leaks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+
+mod harness;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+
+use bursar_stand_in::provider::{StandIn, StandInConfig};
+use harness::{Place, wait_for};
+
+const PROMPT_CANARY: &str = "canary-prompt-7f3a9c";
+const KEY_CANARY: &str = "canary-provider-key-51d2e8";
+
+fn policy(base: &str) -> String {
+    format!(
+        r#"
+[[organisation]]
+id = "acme"
+[[team]]
+id = "red"
+organisation = "acme"
+[[budget]]
+id = "red-day"
+scope = "team:red"
+window = "day"
+amount = "10.00"
+[[provider]]
+id = "openai"
+base_url = "{base}"
+api_key = "env:CANARY_KEY"
+[[model]]
+id = "small"
+targets = [{{ provider = "openai", model = "gpt-4o-mini" }}]
+"#
+    )
+}
+
+/// Status and whole answer of a raw request.
+fn post(place: &Place, key: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(place.shim).unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        place.shim,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // A refusal may come before the whole body was taken in.
+    stream.write_all(body).ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+    (status, answer)
+}
+
+fn chat(text: &str) -> Vec<u8> {
+    serde_json::json!({"model": "small", "max_tokens": 20, "messages": [{"role": "user", "content": text}]}).to_string().into_bytes()
+}
+
+/// Files below a folder that hold some bytes.
+fn holding(folder: &Path, needle: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            holding(&path, needle, found);
+        } else if std::fs::read(&path).is_ok_and(|bytes| bytes.windows(needle.len()).any(|it| it == needle.as_bytes())) {
+            found.push(path.display().to_string());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_refused_clearly_and_nothing_leaks() {
+    let stand_in = StandIn::start(StandInConfig { api_key: Some(KEY_CANARY.to_owned()), ..StandInConfig::default() }).await.unwrap();
+    let base = stand_in.base_url.clone();
+    tokio::task::spawn_blocking(move || {
+        let place = Place::new("max_body_mebibytes = 1\n[archive]\nseal_seconds = 1\n");
+        place.write("policy.toml", &policy(&base));
+        let up = place.up_with(&[("CANARY_KEY", KEY_CANARY)]);
+        let key = place.key("red");
+
+        let (status, answer) = wait_for("the key to be known", || {
+            let answer = post(&place, &key, &chat(&format!("{PROMPT_CANARY} say hello")));
+            (answer.0 != 401).then_some(answer)
+        });
+        assert_eq!(status, 200, "{answer}");
+        let cases: [(&str, Vec<u8>, u16); 6] = [
+            ("truncated JSON", chat(PROMPT_CANARY)[..40].to_vec(), 400),
+            ("invalid UTF-8", [&b"{\"model\": \"small\", \"messages\": \""[..], &[0xff, 0xfe], b"\"}"].concat(), 400),
+            ("an array", b"[]".to_vec(), 400),
+            ("nothing", Vec::new(), 400),
+            ("an unknown model", br#"{"model":"nope","messages":[]}"#.to_vec(), 404),
+            ("50 MB", vec![b'x'; 50_000_000], 413),
+        ];
+        for (what, body, wanted) in &cases {
+            let (status, answer) = post(&place, &key, body);
+            assert_eq!(status, *wanted, "{what}: {answer}");
+            assert!(!answer.contains(PROMPT_CANARY), "{what}: the answer repeats the prompt");
+        }
+        let (status, _) = post(&place, "bsk-unknown", &chat("x"));
+        assert_eq!(status, 401);
+        let refused = place.sql("SELECT code, count(*) AS n FROM refusals GROUP BY code ORDER BY code");
+        let codes: Vec<&str> = refused.iter().map(|row| row["code"].as_str().unwrap()).collect();
+        assert_eq!(codes, ["invalid_api_key", "invalid_request", "model_not_found", "request_too_large"]);
+
+        // A policy with a typo names the place and changes nothing.
+        let typo = place.write("typo.toml", &policy(&base).replace("amount", "amuont"));
+        let (success, _, error) = place.try_run(&["apply", typo.to_str().unwrap()]);
+        assert!(!success && error.contains("amuont"), "{error}");
+        let secret = place.write("secret.toml", &policy(&base).replace("env:CANARY_KEY", KEY_CANARY));
+        let (success, _, error) = place.try_run(&["apply", secret.to_str().unwrap()]);
+        assert!(!success && error.contains("reference") && !error.contains(KEY_CANARY), "{error}");
+        std::fs::remove_file(secret).unwrap();
+
+        // SQL cannot leave the archive.
+        for statement in [
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+            "SELECT * FROM '/etc/passwd'",
+            "COPY requests TO '/tmp/x.csv'",
+            "SET datafusion.execution.batch_size = 1",
+            "DROP TABLE requests",
+            "SELECT 1; SELECT 2",
+        ] {
+            let (success, out, error) = place.try_run(&["sql", statement]);
+            assert!(!success && !out.contains("root:") && !error.contains("root:"), "{statement}: {out}{error}");
+        }
+        let asked = place.sql("SELECT count(*) AS n FROM requests WHERE kind = 'QueryRan' AND statement LIKE '%etc/pass' || 'wd%'");
+        assert_eq!(asked[0]["n"].to_string().trim_matches('"'), "2", "a refused query is not on record");
+        let metrics = metrics(&place);
+        wait_for("segments", || {
+            let mut segments = Vec::new();
+            holding(&place.data().join("archive"), "PAR1", &mut segments);
+            (!segments.is_empty()).then_some(())
+        });
+        up.stop();
+        for canary in [PROMPT_CANARY, KEY_CANARY, key.as_str()] {
+            assert!(!metrics.contains(canary), "a metric holds {canary}");
+            let mut found = Vec::new();
+            holding(place.data(), canary, &mut found);
+            found.retain(|path| !path.ends_with(".secret"));
+            assert!(found.is_empty(), "{canary} is in {found:?}");
+        }
+    })
+    .await
+    .unwrap();
+}
+
+fn metrics(place: &Place) -> String {
+    let mut stream = TcpStream::connect(place.admin).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
+}
