@@ -77,11 +77,6 @@ impl Publisher {
         Arc::clone(&self.in_force.borrow().state)
     }
 
-    /// A receiver of every later state.
-    pub(crate) fn watch(&self) -> watch::Receiver<InForce> {
-        self.in_force.clone()
-    }
-
     /// Waits until everything that stands in the topic now was read.
     async fn catch_up(&self) -> Outcome<Arc<PolicyState>> {
         let end = self.journal.bounds(LANE).await.context("failed to read the policy topic")?.end;

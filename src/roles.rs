@@ -60,12 +60,15 @@ impl Roles {
     pub(crate) const FOLDER: Self = Self { ledger: true, query: true, own: true, ..Self::NONE };
 }
 
+/// A ledger at work; it ends when its sender says so.
+type LedgerTask = JoinHandle<Result<(), RunnerError>>;
+
 /// The roles of this process, running.
 pub(crate) struct Running {
     admin: admin::AdminRole,
     token: Secret,
     shim: Option<ShimRole>,
-    ledger: Option<(JoinHandle<Result<(), RunnerError>>, watch::Sender<bool>)>,
+    ledger: Option<(LedgerTask, watch::Sender<bool>)>,
     archiver: Option<Shared<ArchiverHandle>>,
     /// Recorders whose last heads are written at the end.
     recorders: Vec<Arc<Recorder>>,

@@ -29,7 +29,8 @@ impl Ports {
             JournalKind::Embedded => {
                 let folder = config.data.join("journal");
                 let partitions = config.journal.partitions;
-                let journal = tokio::task::spawn_blocking(move || EmbeddedJournal::open(folder, partitions)).await??;
+                let journal =
+                    tokio::task::spawn_blocking(move || EmbeddedJournal::open(folder, partitions)).await??;
                 let journal = Arc::new(journal);
                 Ok(Self {
                     journal: journal.clone(),
@@ -66,7 +67,10 @@ async fn kafka_ports(config: &Config) -> anyhow::Result<Ports> {
         .collect();
     if !report.unfit_for_hard_budgets.is_empty() {
         let why = report.unfit_for_hard_budgets.join("; ");
-        anyhow::ensure!(config.kafka.dev, "the topics cannot carry hard budgets: {why} (kafka.dev = true goes on all the same)");
+        anyhow::ensure!(
+            config.kafka.dev,
+            "the topics cannot carry hard budgets: {why} (kafka.dev = true goes on all the same)"
+        );
         remarks.push(format!("hard budgets are not safe against the loss of a broker: {why}"));
     }
     let journal = Arc::new(kafka::KafkaJournal::new(&settings)?);
@@ -85,7 +89,10 @@ fn kafka_settings(config: &Config) -> anyhow::Result<kafka::KafkaSettings> {
             ca_file,
             mechanism: own.sasl_mechanism.clone(),
             username: own.username.clone(),
-            password: secrets::resolve(&own.password, &config.data).context("kafka.password")?.expose().to_owned(),
+            password: secrets::resolve(&own.password, &config.data)
+                .context("kafka.password")?
+                .expose()
+                .to_owned(),
         },
         other => anyhow::bail!("kafka.security is {other:?}: expected plaintext, ssl or sasl_ssl"),
     };

@@ -1,5 +1,11 @@
 //! Bad input at the doors of the whole product: each a clear error or a recorded fact; and no canary leaks.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 mod harness;
 
@@ -57,7 +63,9 @@ fn post(place: &Place, key: &str, body: &[u8]) -> (u16, String) {
 }
 
 fn chat(text: &str) -> Vec<u8> {
-    serde_json::json!({"model": "small", "max_tokens": 20, "messages": [{"role": "user", "content": text}]}).to_string().into_bytes()
+    serde_json::json!({"model": "small", "max_tokens": 20, "messages": [{"role": "user", "content": text}]})
+        .to_string()
+        .into_bytes()
 }
 
 /// Files below a folder that hold some bytes.
@@ -66,7 +74,9 @@ fn holding(folder: &Path, needle: &str, found: &mut Vec<String>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             holding(&path, needle, found);
-        } else if std::fs::read(&path).is_ok_and(|bytes| bytes.windows(needle.len()).any(|it| it == needle.as_bytes())) {
+        } else if std::fs::read(&path)
+            .is_ok_and(|bytes| bytes.windows(needle.len()).any(|it| it == needle.as_bytes()))
+        {
             found.push(path.display().to_string());
         }
     }
@@ -74,7 +84,10 @@ fn holding(folder: &Path, needle: &str, found: &mut Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_clearly_and_nothing_leaks() {
-    let stand_in = StandIn::start(StandInConfig { api_key: Some(KEY_CANARY.to_owned()), ..StandInConfig::default() }).await.unwrap();
+    let stand_in =
+        StandIn::start(StandInConfig { api_key: Some(KEY_CANARY.to_owned()), ..StandInConfig::default() })
+            .await
+            .unwrap();
     let base = stand_in.base_url.clone();
     tokio::task::spawn_blocking(move || {
         let place = Place::new("max_body_mebibytes = 1\n[archive]\nseal_seconds = 1\n");

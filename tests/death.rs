@@ -2,7 +2,13 @@
 //! request that a provider billed is on the record once, balances follow from the facts, and no budget is exceeded.
 //!
 //! `BURSAR_TEST_KILLS` sets how many kills; `BURSAR_TEST_KILLS=1000 cargo test --test death` is the long run.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 mod books;
 mod harness;
@@ -57,7 +63,8 @@ async fn die_often(durability: &str, kills: usize, seed: u64) -> String {
         let shim = place.shim;
         let (teams, chunk) = (teams.clone(), chunk.to_vec());
         let first = u64::try_from(round * 60).unwrap();
-        let replaying = tokio::spawn(async move { books::replay_from(shim, &teams, &chunk, seed, first).await });
+        let replaying =
+            tokio::spawn(async move { books::replay_from(shim, &teams, &chunk, seed, first).await });
         tokio::time::sleep(Duration::from_millis(5 + random.below(150))).await;
         up.kill();
         sent += replaying.await.unwrap().len();
@@ -75,16 +82,20 @@ fn check(place: &Place, providers: &Providers) -> String {
     wait_for("every orphan to be closed", || place.sql(books::OPEN_REQUESTS).is_empty().then_some(()));
 
     let opened: Vec<Value> = place.sql("SELECT request, count(*) AS n FROM requests WHERE kind = 'RequestOpened' AND NOT duplicate GROUP BY request");
-    let on_record: BTreeSet<String> = opened.iter().map(|row| row["request"].as_str().unwrap().to_owned()).collect();
+    let on_record: BTreeSet<String> =
+        opened.iter().map(|row| row["request"].as_str().unwrap().to_owned()).collect();
     assert!(opened.iter().all(|row| number(&row["n"]) == 1), "a request was opened twice");
     let settlements = place.sql("SELECT request, team, count(*) AS n, CAST(sum(amount) AS VARCHAR) AS amount FROM settlements GROUP BY request, team");
-    let settled: BTreeMap<&str, i128> =
-        settlements.iter().map(|row| (row["request"].as_str().unwrap(), pico(row["amount"].as_str().unwrap()))).collect();
+    let settled: BTreeMap<&str, i128> = settlements
+        .iter()
+        .map(|row| (row["request"].as_str().unwrap(), pico(row["amount"].as_str().unwrap())))
+        .collect();
 
     let mut billed: BTreeMap<String, i128> = BTreeMap::new();
     for bill in &providers.bills {
         for line in read_bill(bill).unwrap() {
-            let request = line.client_request.expect("the shim names its request to the provider").replace('-', "");
+            let request =
+                line.client_request.expect("the shim names its request to the provider").replace('-', "");
             *billed.entry(request).or_default() += line.amount_pico;
         }
     }
@@ -93,16 +104,26 @@ fn check(place: &Place, providers: &Providers) -> String {
         let settled = settled.get(request.as_str()).copied().unwrap_or(0);
         assert!(settled >= *amount, "request {request} was billed {amount} and settled {settled}");
     }
-    let team_of: BTreeMap<&str, &str> =
-        settlements.iter().map(|row| (row["request"].as_str().unwrap(), row["team"].as_str().unwrap())).collect();
-    let red: i128 = billed.iter().filter(|(request, _)| team_of.get(request.as_str()) == Some(&"red")).map(|(_, amount)| amount).sum();
+    let team_of: BTreeMap<&str, &str> = settlements
+        .iter()
+        .map(|row| (row["request"].as_str().unwrap(), row["team"].as_str().unwrap()))
+        .collect();
+    let red: i128 = billed
+        .iter()
+        .filter(|(request, _)| team_of.get(request.as_str()) == Some(&"red"))
+        .map(|(_, amount)| amount)
+        .sum();
     assert!(red <= pico(RED_LIMIT), "red was billed {red} above its limit");
 
     // Balances equal a sum over the facts, by another engine's arithmetic than the ledger's.
     let total: i128 = settled.values().sum();
     let books = place.budgets();
     let account = books.iter().find(|row| row["budget"] == "acme-total").unwrap();
-    assert_eq!(pico(account["settled"].as_str().unwrap()), total, "the ledger's balance differs from the facts");
+    assert_eq!(
+        pico(account["settled"].as_str().unwrap()),
+        total,
+        "the ledger's balance differs from the facts"
+    );
     for row in &books {
         let amount = |name: &str| pico(row[name].as_str().unwrap());
         let parts = ["settled", "reserved", "leased_idle", "stranded", "available"];

@@ -1,5 +1,11 @@
 //! The same road on Apache Kafka, with the roles as separate processes, and object storage on a real S3 server.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 mod books;
 mod harness;
@@ -75,7 +81,9 @@ async fn three_books_agree_with_separate_roles_on_kafka_and_s3() {
 fn ready(shim: SocketAddr, key: &str) -> bool {
     use std::io::{Read as _, Write as _};
     let Ok(mut stream) = std::net::TcpStream::connect(shim) else { return false };
-    let request = format!("GET /v1/models HTTP/1.1\r\nHost: {shim}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET /v1/models HTTP/1.1\r\nHost: {shim}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+    );
     let mut answer = String::new();
     stream.write_all(request.as_bytes()).is_ok()
         && stream.read_to_string(&mut answer).is_ok()

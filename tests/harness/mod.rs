@@ -95,8 +95,7 @@ pub struct Place {
 impl Place {
     /// A folder on the embedded journal; `more` is added to its configuration.
     pub fn new(more: &str) -> Self {
-        let place =
-            Self {
+        let place = Self {
             folder: tempfile::tempdir().unwrap(),
             shim: free_address(),
             admin: free_address(),

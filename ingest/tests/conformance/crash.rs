@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use bursar_ingest::embedded::EmbeddedJournal;
-use bursar_ingest::spool::{Spool, SpoolConfig};
+use bursar_ingest::spool::{DamageKind, Spool, SpoolConfig};
 use bursar_schemas::memory::MemoryJournal;
 use bursar_schemas::ports::OutletError;
 use bursar_schemas::producer::Recorder;
@@ -148,7 +148,8 @@ fn a_killed_process_loses_nothing_that_was_appended() {
     }
     let inner = Arc::new(MemoryJournal::new(PARTITIONS));
     let (spool, recovered) = Spool::open(dir.path(), small(), producer(99), inner.clone()).unwrap();
-    assert_eq!(recovered.damages, Vec::new());
+    // A kill can cut a write at a page's end; that append had not returned, so nothing of it was promised.
+    assert!(recovered.damages.iter().all(|one| one.kind == DamageKind::TornTail), "{:?}", recovered.damages);
     for predecessor in &recovered.predecessors {
         spool.finish(predecessor.producer).unwrap();
     }

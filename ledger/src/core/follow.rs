@@ -41,7 +41,7 @@ impl Core {
     fn count(&mut self, offset: u64, fact: &Fact, own: bool, out: &mut Vec<Effect>) {
         match fact {
             Fact::EpochMarked(_) if self.standing == Standing::CatchingUp => {}
-            Fact::EpochMarked(_) if own => {}
+            Fact::EpochMarked(_) if own => self.begin_acting(offset, out),
             Fact::EpochMarked(_) => match self.standing {
                 Standing::Acting { .. } => self.stand_by(out),
                 // A claim that is under way will be void; its own record says so.

@@ -131,10 +131,11 @@ impl Log {
 
 #[test]
 fn a_grant_debits_every_account_of_its_path_or_none() {
+    type Row = (LeaseId, &'static [&'static str], i64, Verdict, i64, i64);
     let mut log = Log::begun();
     let gone = LeaseId { holder: DEAD, number: 1 };
     assert_eq!(log.end(DEAD), Counted);
-    let rows: &[(LeaseId, &[&str], i64, Verdict, i64, i64)] = &[
+    let rows: &[Row] = &[
         // lease      path              amount  verdict                     day team
         (lease(1), &["day", "team"], 0, Broke(Void::NoAmount), 0, 0),
         (lease(1), &["day", "team"], -1, Broke(Void::NoAmount), 0, 0),
@@ -163,9 +164,10 @@ fn a_grant_debits_every_account_of_its_path_or_none() {
 
 #[test]
 fn what_goes_back_goes_back_once() {
+    type Row = (LeaseId, u64, &'static [&'static str], i64, Verdict, i64, i64);
     let mut log = Log::begun();
     assert_eq!(log.grant(lease(1), &["day", "team"], 4), Counted);
-    let rows: &[(LeaseId, u64, &[&str], i64, Verdict, i64, i64)] = &[
+    let rows: &[Row] = &[
         // lease   number  accounts       amount  verdict                      day team
         (lease(7), 1, &["day"], 1, Broke(Void::NoLease), 4, 4),
         (lease(1), 1, &["day", "team"], 0, Broke(Void::NoAmount), 4, 4),
