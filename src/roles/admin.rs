@@ -130,7 +130,8 @@ impl Parts {
             async move {
                 json!({
                     "listens": format!("http://{address}"),
-                    "state": readiness.map_or_else(|| "stopping".to_owned(), |it| format!("{it:?}")),
+                    "ready": readiness.as_ref().is_some_and(|it| it.ready),
+                    "degraded": readiness.map(|it| it.degraded).unwrap_or_default(),
                     "spool_bytes": figures.bytes,
                     "unacknowledged_facts": figures.unacknowledged,
                     "open_requests": figures.open_requests,
