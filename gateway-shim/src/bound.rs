@@ -78,8 +78,15 @@ pub fn bound(
     price: &Price,
 ) -> Result<Bound, NoBound> {
     if let Some(place) = &shape.unbounded {
-        dearest(price, false).ok_or(NoBound::Unpriced)?;
+        dearest(price, shape, false).ok_or(NoBound::Unpriced)?;
         return Err(NoBound::NoRule(place.clone()));
+    }
+    // `flex` is never dearer than what everyone pays.
+    if let Some(tier) = &shape.service_tier
+        && tier != "flex"
+        && !price.service_tiers.contains_key(tier)
+    {
+        return Err(NoBound::NoRule("service_tier".to_owned()));
     }
     estimate(endpoint, shape, tokenizer, price)
 }
@@ -94,21 +101,22 @@ pub fn estimate(
     tokenizer: Tokenizer,
     price: &Price,
 ) -> Result<Bound, NoBound> {
-    let input_price = dearest(price, false).ok_or(NoBound::Unpriced)?;
+    let input_price = dearest(price, shape, false).ok_or(NoBound::Unpriced)?;
     let input_tokens = tokenizer.input_tokens(shape);
     let input = line_amount(input_tokens, input_price);
-    let mut bound = Bound { amount: input.plus(price.per_request()).plus(rounding(price)), inject: None };
+    let call = price.per_request(shape.service_tier.as_deref());
+    let mut bound = Bound { amount: input.plus(call).plus(rounding(price, shape)), inject: None };
     if endpoint == Endpoint::Embeddings {
         return Ok(bound);
     }
-    let output_price = dearest(price, true).ok_or(NoBound::Unpriced)?;
+    let output_price = dearest(price, shape, true).ok_or(NoBound::Unpriced)?;
     let cap = match shape.cap {
         Cap::Tokens(tokens) => tokens,
         Cap::Absent => {
-            let cap = default_cap(price, input_tokens)
+            let (most, inject) = own_maximum(price, input_tokens)
                 .ok_or_else(|| NoBound::NoRule("max_completion_tokens".to_owned()))?;
-            bound.inject = Some(cap);
-            cap
+            bound.inject = inject;
+            most
         }
     };
     let output = line_amount(cap.saturating_mul(shape.choices), output_price);
@@ -116,33 +124,36 @@ pub fn estimate(
     Ok(bound)
 }
 
-/// The model's own maximum; where only its window is known, what the window leaves beside the input. A quarter
-/// of the window is always left, since bytes overstate tokens and a cap of nothing would serve nobody.
-fn default_cap(price: &Price, input_tokens: u64) -> Option<u64> {
-    let left = price.context_window.map(|window| window.saturating_sub(input_tokens).max(window / 4).max(1));
-    match (price.max_output, left) {
-        (Some(most), Some(left)) => Some(most.min(left)),
-        (most, left) => most.or(left),
+/// The most tokens that the model answers by itself, and the cap to inject. A cap that could be more than the
+/// model takes, or than its window leaves beside the input, is not injected: providers refuse such requests.
+/// The model's own limits hold then all the same.
+fn own_maximum(price: &Price, input_tokens: u64) -> Option<(u64, Option<u64>)> {
+    match (price.max_output, price.context_window) {
+        (Some(most), Some(window)) if input_tokens.saturating_add(most) > window => {
+            Some((most.min(window), None))
+        }
+        (Some(most), _) => Some((most, Some(most))),
+        (None, Some(window)) => Some((window, None)),
+        (None, None) => None,
     }
 }
 
 /// The dearest price of a token of text. Audio has no bound at all, so its prices do not enter.
-fn dearest(price: &Price, output: bool) -> Option<Money> {
+fn dearest(price: &Price, shape: &Shape, output: bool) -> Option<Money> {
     let is_text = |meter: Meter| {
         meter.is_output() == output
             && !matches!(meter, Meter::InputAudio | Meter::OutputAudio | Meter::Requests)
     };
-    let all = price.tiers.iter().flat_map(|tier| &tier.meters).chain(&price.meters);
     let plain = if output { Meter::Output } else { Meter::Input };
-    price.meters.get(&plain)?;
-    all.filter(|(meter, _)| is_text(**meter)).map(|(_, price)| *price).max()
+    price.rates.meters.get(&plain)?;
+    let all = price.chargeable(shape.service_tier.as_deref());
+    all.filter(|(meter, _)| is_text(*meter)).map(|(_, price)| price).max()
 }
 
 /// What rounding can add: each line of a settlement is rounded on its own, by less than a pico-dollar.
-fn rounding(price: &Price) -> Money {
-    let all = price.tiers.iter().flat_map(|tier| &tier.meters).chain(&price.meters);
-    let fine = all.filter(|(_, price)| price.pico() % 1_000_000 != 0).count();
-    if fine == 0 { Money::ZERO } else { Money::from_pico(8) }
+fn rounding(price: &Price, shape: &Shape) -> Money {
+    let mut all = price.chargeable(shape.service_tier.as_deref());
+    if all.any(|(_, price)| price.pico() % 1_000_000 != 0) { Money::from_pico(8) } else { Money::ZERO }
 }
 
 /// The field that carries a cap: newer OpenAI models refuse `max_tokens`, everything else knows it.
@@ -172,8 +183,8 @@ mod tests {
 
     fn price() -> Price {
         let mut price = Price { max_output: Some(1000), context_window: Some(8000), ..Price::default() };
-        price.meters.insert(Meter::Input, Money::from_pico(1_000_000));
-        price.meters.insert(Meter::Output, Money::from_pico(10_000_000));
+        price.rates.meters.insert(Meter::Input, Money::from_pico(1_000_000));
+        price.rates.meters.insert(Meter::Output, Money::from_pico(10_000_000));
         price
     }
 
@@ -217,8 +228,12 @@ mod tests {
         price.max_output = Some(8000);
         let shape = inspect(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
         let found = bound(Endpoint::ChatCompletions, &shape, Tokenizer::ByteLevel, &price).unwrap();
-        assert_eq!(found.inject, Some(8000 - 64));
-        (price.max_output, price.context_window) = (None, None);
+        assert_eq!(found.inject, None, "input and maximum might be more than the window");
+        let whole_window = found.amount;
+        price.max_output = None;
+        let found = bound(Endpoint::ChatCompletions, &shape, Tokenizer::ByteLevel, &price).unwrap();
+        assert_eq!((found.inject, found.amount), (None, whole_window), "the model's own maximum is unknown");
+        price.context_window = None;
         let none = bound(Endpoint::ChatCompletions, &shape, Tokenizer::ByteLevel, &price);
         assert_eq!(none, Err(NoBound::NoRule("max_completion_tokens".to_owned())));
     }

@@ -31,7 +31,7 @@ use crate::world::World;
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) target: Target,
-    pub(crate) price: Option<Price>,
+    pub(crate) price: Option<Arc<Price>>,
     /// The upper bound; nothing where none is needed and none was found.
     pub(crate) bound: Bound,
     pub(crate) verdict: CandidateVerdict,

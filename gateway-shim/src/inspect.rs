@@ -50,6 +50,8 @@ pub struct Shape {
     pub empty_caps: Vec<(&'static str, Range<usize>)>,
     /// Choices asked for.
     pub choices: u64,
+    /// The service tier asked for, unless it is the ordinary one.
+    pub service_tier: Option<String>,
     /// The `user` field.
     pub user: Option<String>,
     /// Text that becomes input tokens.
@@ -181,6 +183,7 @@ impl Shape {
             cap: Cap::Absent,
             empty_caps: Vec::new(),
             choices: 1,
+            service_tier: None,
             user: None,
             text: Text::default(),
             unbounded: None,
@@ -242,11 +245,11 @@ impl Reader<'_> {
                     self.shape.no_rule(|| "modalities".to_owned());
                 }
             }
-            "service_tier" => {
-                if !matches!(value, "null" | "\"auto\"" | "\"default\"" | "\"flex\"") {
-                    self.shape.no_rule(|| "service_tier".to_owned());
-                }
-            }
+            "service_tier" => match serde_json::from_str::<Option<&str>>(value) {
+                Ok(None | Some("auto" | "default")) => {}
+                Ok(Some(tier)) if tier.len() <= 32 => self.shape.service_tier = Some(tier.to_owned()),
+                _ => self.shape.no_rule(|| "service_tier".to_owned()),
+            },
             "temperature"
             | "top_p"
             | "stop"

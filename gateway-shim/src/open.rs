@@ -27,7 +27,7 @@ pub(crate) struct Attempt {
     pub(crate) accounts: Path,
     pub(crate) lease: Option<LeaseId>,
     pub(crate) reserved: Money,
-    pub(crate) price: Option<Price>,
+    pub(crate) price: Option<Arc<Price>>,
     /// True once the provider may have seen it.
     pub(crate) sent: bool,
     pub(crate) started: Instant,
@@ -86,7 +86,7 @@ fn charge(attempt: &Attempt, outcome: AttemptOutcome, learned: &Learned) -> Resu
             _ => Ok(at_bound(Basis::Reservation)),
         };
     };
-    match attempt.price.as_ref().map(|price| price.cost(&reported.usage)) {
+    match attempt.price.as_ref().map(|price| price.cost(&reported.usage, learned.service_tier.as_deref())) {
         Some(Ok(lines)) => Ok(Charge {
             amount: lines.iter().map(|line| line.amount).sum(),
             confidence: Confidence::Reported,

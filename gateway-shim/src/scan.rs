@@ -7,6 +7,7 @@ pub use json::JsonScan;
 pub use sse::SseScan;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::usage::Reported;
 
@@ -19,6 +20,8 @@ pub struct Learned {
     pub model: Option<String>,
     /// Why it stopped.
     pub finish_reason: Option<String>,
+    /// The service tier that it says it was served in.
+    pub service_tier: Option<String>,
     /// The stream said that it is done.
     pub done: bool,
 }
@@ -59,6 +62,11 @@ impl Scan {
             Self::Json(scan) => &mut scan.learned,
         }
     }
+}
+
+/// A short word that stands in quotes, as a provider names what it did.
+fn quoted_word(raw: &RawValue) -> Option<String> {
+    plain_word(raw.get().strip_prefix('"')?.strip_suffix('"')?, 32)
 }
 
 /// A provider's word in a fact: short and plain, or not at all, since it must carry no content.

@@ -1,11 +1,11 @@
-"""Converts the price data of genai-prices into genai-prices.json beside this file.
+"""Converts the price data of genai-prices, and from litellm how much models
+answer at most, into genai-prices.json beside this file.
 
     generate.py            writes the file
     generate.py --check    fails unless the file is what would be written
 
-Needs the package genai-prices in exactly the version named below. The output
-depends on nothing else: same package, same bytes. What it holds is told in
-README.md.
+Needs both packages in exactly the versions named below. The output depends on
+nothing else: same packages, same bytes. What it holds is told in README.md.
 """
 
 import collections
@@ -19,6 +19,9 @@ import json
 import pathlib
 import re
 import sys
+
+sys.dont_write_bytecode = True
+from sizes import Sizes, SIZES_VERSION  # noqa: E402 - nothing is left in the checkout
 
 OUTPUT = pathlib.Path(__file__).with_name("genai-prices.json")
 
@@ -321,7 +324,7 @@ def check_names(prices):
 # ---- The file ----
 
 
-def convert(source):
+def convert(source, sizes):
     """The whole table."""
     prices, not_represented = [], []
     for provider in source.providers:
@@ -342,8 +345,12 @@ def convert(source):
                 entry["from"] = begin and begin.isoformat()
                 entry["until"] = end and end.isoformat()
                 entry["context_window"] = model.context_window
-                # The source does not say how much a model answers at most.
-                entry["max_output"] = None
+                by_name = {name: sizes.most(provider.id, name) for name in (model.id, *aliases)}
+                known = [most for most in by_name.values() if most]
+                entry["max_output"] = by_name[model.id] or min(known, default=None)
+                different = {name: most for name, most in by_name.items() if most not in (None, entry["max_output"])}
+                if different:
+                    entry["alias_max_output"] = different
                 prices.append({**entry, **fields})
     prices.sort(key=lambda entry: (entry["provider"], entry["model"], entry["from"] or ""))
     not_represented.sort(key=lambda entry: (entry["provider"], entry["model"], entry["what"]))
@@ -352,6 +359,8 @@ def convert(source):
         "source": "genai-prices",
         "source_version": SOURCE_VERSION,
         "date": SOURCE_DATE,
+        "sizes_source": "litellm",
+        "sizes_version": SIZES_VERSION,
         "fallback_providers": {
             provider.id: provider.fallback_model_providers
             for provider in sorted(source.providers, key=lambda provider: provider.id)
@@ -375,7 +384,7 @@ def text_of(table):
 
 
 def main(arguments):
-    text = text_of(convert(Source()))
+    text = text_of(convert(Source(), Sizes()))
     if arguments == ["--check"]:
         if OUTPUT.read_text(encoding="utf-8") != text:
             sys.exit(f"{OUTPUT.name} is not what generate.py writes")

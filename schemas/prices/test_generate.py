@@ -130,7 +130,7 @@ def days_of(entry):
 
 class Prices(unittest.TestCase):
     def test_the_file_is_what_the_generator_writes(self):
-        written = generate.text_of(generate.convert(generate.Source()))
+        written = generate.text_of(generate.convert(generate.Source(), generate.Sizes()))
         # Not assertEqual, which would spend minutes on showing the difference.
         self.assertTrue(generate.OUTPUT.read_text(encoding="utf-8") == written, "run generate.py")
 

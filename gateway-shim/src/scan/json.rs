@@ -30,6 +30,8 @@ struct Document<'a> {
     usage: Option<&'a RawValue>,
     #[serde(default)]
     model: Option<String>,
+    #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
     #[serde(default)]
     choices: Option<Vec<Choice>>,
 }
@@ -68,6 +70,7 @@ impl JsonScan {
         let Ok(document) = serde_json::from_slice::<Document<'_>>(&whole) else { return };
         self.learned.usage = document.usage.and_then(|raw| usage::read(raw.get()));
         self.learned.model = document.model.and_then(|model| plain_word(&model, 128));
+        self.learned.service_tier = document.service_tier.and_then(super::quoted_word);
         let reason = document.choices.and_then(|choices| choices.into_iter().next()?.finish_reason);
         self.learned.finish_reason = reason.and_then(|reason| plain_word(&reason, 32));
     }

@@ -34,6 +34,8 @@ pub struct SseScan {
 struct Chunk<'a> {
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
     #[serde(default)]
     choices: Option<Vec<IgnoredAny>>,
 }
@@ -142,6 +144,7 @@ impl SseScan {
         };
         let Some(reported) = chunk.usage.and_then(|raw| usage::read(raw.get())) else { return true };
         self.learned.usage = Some(reported);
+        self.learned.service_tier = chunk.service_tier.and_then(super::quoted_word);
         let extra = chunk.choices.is_some_and(|choices| choices.is_empty());
         !(self.withhold && extra)
     }

@@ -9,7 +9,7 @@ use super::state::{Issued, PolicyState};
 use crate::avro::Micros;
 use crate::facts::About;
 use crate::ids::Digest;
-use crate::price::{Price, PriceTable};
+use crate::price::{Price, PriceTable, Rates};
 
 /// Whom a key speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl Directory {
 
     /// The price of a target at a time.
     #[must_use]
-    pub fn price(&self, target: &Target, at: Micros) -> Option<&Price> {
+    pub fn price(&self, target: &Target, at: Micros) -> Option<&Arc<Price>> {
         self.prices.find(price_name(&target.provider), &target.model, at)
     }
 
@@ -214,14 +214,10 @@ fn with_overrides(prices: &PriceTable, document: &Document, version: u64) -> Pri
             let date: jiff::civil::Date = from.parse().ok()?;
             Some(Micros(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_microsecond()))
         });
-        let price = Price {
-            meters: entry.meters.clone(),
-            tiers: Vec::new(),
-            max_output: entry.max_output,
-            context_window: entry.context_window,
-            version: format!("policy {version}"),
-        };
-        prices.override_price(price_name(provider), &entry.model, from, price);
+        let rates = Rates { meters: entry.meters.clone(), tiers: Vec::new() };
+        let sizes = (entry.max_output, entry.context_window);
+        let version = format!("policy {version}");
+        prices.override_price(price_name(provider), &entry.model, from, rates, sizes, version);
     }
     prices
 }
