@@ -88,6 +88,7 @@ pub struct Core {
     /// A finding was recorded: the log should say soon how far `spend` was read, or a restart finds it again.
     beats_now: bool,
     heartbeat_of: Option<AccountRef>,
+    allowance: balance::Allowance,
 }
 
 impl Core {
@@ -124,6 +125,7 @@ impl Core {
             appended_at: Micros(0),
             beats_now: false,
             heartbeat_of: None,
+            allowance: balance::Allowance::default(),
             config,
         }
     }
@@ -152,7 +154,10 @@ impl Core {
                 self.leases.sweep();
                 self.claim(out);
             }
-            Input::Pause => self.act(false, out),
+            Input::Pause { now } => {
+                self.now = self.now.max(now);
+                self.act(false, out);
+            }
             Input::Tick { now, spread } => {
                 self.now = self.now.max(now);
                 self.spread = spread.min(1000);

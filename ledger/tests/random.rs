@@ -148,7 +148,8 @@ impl Play {
                     node.ready = true;
                     node.feed(bursar_ledger::core::Input::Ready, &mut self.logs);
                 }
-                node.feed(bursar_ledger::core::Input::Pause, &mut self.logs);
+                let now = bursar_schemas::avro::Micros(self.logs.now);
+                node.feed(bursar_ledger::core::Input::Pause { now }, &mut self.logs);
                 node.deliver(&mut self.logs);
             }
         }

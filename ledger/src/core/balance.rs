@@ -1,5 +1,6 @@
 //! Statements of how accounts stand, for people and refusals; and a sign of life.
 
+use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, BalanceStated, Fact, Phase};
 
 use super::accounts::{AccountIndex, Balance};
@@ -8,15 +9,38 @@ use super::{Core, Effect};
 /// Most statements in one turn; the rest follows in the next.
 const AT_ONCE: usize = 1000;
 
+/// What may be stated at once: it keeps a busy ledger from filling the log with statements.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Allowance {
+    left: i64,
+    at: Micros,
+}
+
+impl Allowance {
+    /// Grows by `rate` a second, up to what a tenth of a second brings.
+    fn refill(&mut self, now: Micros, rate: i64) {
+        let passed = now.0.saturating_sub(self.at.0).clamp(0, 1_000_000);
+        let more = passed.saturating_mul(rate) / 1_000_000;
+        if more > 0 {
+            self.left = self.left.max(0).saturating_add(more).min(rate / 10);
+            self.at = now;
+        }
+    }
+}
+
 impl Core {
-    /// States accounts that changed, each at most once in a while; what is left stays queued.
+    /// States accounts that changed: at once when money was settled, else each once in a while. What is left
+    /// stays queued.
     pub(super) fn state_balances(&mut self, epoch: u64, out: &mut Vec<Effect>) {
+        self.allowance.refill(self.now, self.config.timing.statements);
         let mut stated = 0;
         let mut left: Vec<AccountIndex> = Vec::new();
         for index in std::mem::take(&mut self.accounts.changed) {
             let slot = self.accounts.slot(index);
             let every = self.config.timing.balance_every;
-            let early = slot.stated_at.is_some_and(|at| self.now.0.saturating_sub(at.0) < every);
+            let recent = slot.stated_at.is_some_and(|at| self.now.0.saturating_sub(at.0) < every);
+            let urgent = slot.balance.settled != slot.stated.settled && self.allowance.left > 0;
+            let early = recent && !urgent;
             if early || stated == AT_ONCE {
                 left.push(index);
                 continue;
@@ -29,6 +53,7 @@ impl Core {
                 slot.stated = balance;
                 slot.stated_at = Some(self.now);
                 self.state(epoch, account, balance, out);
+                self.allowance.left -= 1;
                 stated += 1;
             }
         }

@@ -23,8 +23,10 @@ pub struct Timing {
     pub recall_wait: i64,
     /// A shim counts as active when its last fact is no older.
     pub active_for: i64,
-    /// An account is stated no more often.
+    /// An account is stated at once when money of it was settled; when only reservations changed, no more often.
     pub balance_every: i64,
+    /// Most statements in a second; beyond that, accounts wait for `balance_every` as well.
+    pub statements: i64,
 }
 
 impl Default for Timing {
@@ -39,6 +41,7 @@ impl Default for Timing {
             recall_wait: 2 * SECOND,
             active_for: 600 * SECOND,
             balance_every: SECOND / 5,
+            statements: 2_500,
         }
     }
 }
@@ -87,7 +90,10 @@ pub enum Input<'a> {
     /// All three lanes were read to the ends that they had at the start.
     Ready,
     /// Nothing more is at hand: time to decide.
-    Pause,
+    Pause {
+        /// The time now; one that goes back is taken as no progress.
+        now: Micros,
+    },
     /// Time passed.
     Tick {
         /// The time now; one that goes back is taken as no progress.

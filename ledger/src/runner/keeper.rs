@@ -144,7 +144,7 @@ impl Keeper {
             let fact = wire::decode(&record.value);
             self.apply(Input::Limits { offset: record.offset, fact: &fact })?;
         }
-        self.feed(Input::Pause).await
+        self.pause().await
     }
 
     async fn take_policy(&mut self, batch: Batch) -> Result<(), RunnerError> {
@@ -155,14 +155,19 @@ impl Keeper {
                 Err(error) => tracing::warn!(offset = record.offset, %error, "a record of policy is no fact"),
             }
         }
-        self.feed(Input::Pause).await
+        self.pause().await
     }
 
     async fn take_spend(&mut self, batch: Batch) -> Result<(), RunnerError> {
         for record in &batch.records {
             self.apply(Input::Spend { offset: record.offset, value: &record.value })?;
         }
-        self.feed(Input::Pause).await
+        self.pause().await
+    }
+
+    /// Everything at hand was taken: time to decide.
+    async fn pause(&mut self) -> Result<(), RunnerError> {
+        self.feed(Input::Pause { now: (self.clock)() }).await
     }
 
     async fn look_at_clock(&mut self) -> Result<(), RunnerError> {

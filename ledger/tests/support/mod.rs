@@ -148,7 +148,7 @@ impl Node {
                 self.ready = true;
                 self.feed(Input::Ready, logs);
             }
-            self.feed(Input::Pause, logs);
+            self.feed(Input::Pause { now: Micros(logs.now) }, logs);
             if self.under_way.is_empty() && self.limits == logs.limits.len() {
                 break;
             }
@@ -230,7 +230,7 @@ pub fn check_replay(live: &Core, logs: &Logs) {
         }
         node.read_all(&mut logs);
         node.feed(Input::Ready, &mut logs);
-        node.feed(Input::Pause, &mut logs);
+        node.feed(Input::Pause { now: Micros(logs.now) }, &mut logs);
         assert_eq!(node.core.fold(), live.fold(), "the folds differ");
         assert_eq!(node.core.books(), live.books(), "the books differ; spend first: {spend_first}");
         assert_eq!(node.core.waiting(), live.waiting(), "spend first: {spend_first}");
