@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bursar_ingest::archive::{ArchiveConfig, Archiver, ArchiverHandle, open_store};
+use bursar_ingest::archive::{ArchiveConfig, Archiver, ArchiverHandle};
 use bursar_ledger::runner::{Ledger, RunnerError, Settings};
 use bursar_query::{Limits, QueryConfig, QueryService};
 use bursar_schemas::facts::Role;
 use bursar_schemas::producer::Recorder;
-use object_store::ObjectStore;
-use object_store::path::Path as StorePath;
 use object_store::prefix::PrefixStore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,7 +23,7 @@ use crate::config::{Config, JournalKind};
 use crate::exit::Outcome;
 use crate::publisher::Publisher;
 use crate::secrets::{self, Secret};
-use crate::wire::{Deployment, Ports};
+use crate::wire::{Deployment, Ports, open_archive};
 use shim::ShimRole;
 
 /// A role that is asked by the admin port and taken out to be stopped.
@@ -98,21 +96,21 @@ impl Running {
         if roles.ledger {
             let recorder = deployment.recorder(Role::Policy, &ports.outlet)?;
             recorders.push(Arc::clone(&recorder));
-            let found = Publisher::start(Arc::clone(&ports.journal), recorder, Arc::clone(&clock)).await?;
+            let found = Publisher::start(Arc::clone(&ports.history), recorder, Arc::clone(&clock)).await?;
             publisher = Some(Arc::new(found));
             let mut settings = Settings::new(deployment.public_key()?);
             settings.timing.takeover_after = takeover(config);
             let (stop, stopped) = watch::channel(false);
             let recorder = deployment.recorder(Role::Ledger, &ports.outlet)?;
             let started =
-                Ledger::start(Arc::clone(&ports.journal), recorder, Arc::clone(&clock), settings, stopped)
+                Ledger::start(Arc::clone(&ports.history), recorder, Arc::clone(&clock), settings, stopped)
                     .await?;
             admin.add_ledger(started.handle(), publisher.as_ref());
             ledger = Some((tokio::spawn(started.join()), stop));
         }
         let mut archiver = None;
         if roles.ingest || roles.query {
-            let (store, prefix, place) = open_archive(config)?;
+            let (store, prefix, place) = open_archive(config).context("failed to open the archive")?;
             if roles.ingest {
                 let settings = ArchiveConfig {
                     prefix: prefix.clone(),
@@ -253,20 +251,6 @@ fn credential(config: &Config, roles: Roles) -> anyhow::Result<(String, Secret)>
     let token = secrets::resolve_or_create(&config.deployment.admin_token, &config.data, "bat-")
         .context("failed to open the admin token")?;
     Ok((config.deployment.admin_name.clone(), token))
-}
-
-fn open_archive(config: &Config) -> anyhow::Result<(Arc<dyn ObjectStore>, StorePath, String)> {
-    let url = match config.archive.url.strip_prefix("file:") {
-        Some(path) if !path.starts_with("//") => {
-            let folder = std::path::absolute(config.path(path))?;
-            std::fs::create_dir_all(&folder)
-                .with_context(|| format!("failed to make {}", folder.display()))?;
-            format!("file://{}", folder.display())
-        }
-        _ => config.archive.url.clone(),
-    };
-    let (store, prefix) = open_store(&url).context("failed to open the archive")?;
-    Ok((store, prefix, url))
 }
 
 fn query_config(config: &Config) -> QueryConfig {

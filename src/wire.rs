@@ -1,14 +1,17 @@
 //! The one place where concrete journals and stores meet the ports.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
+use bursar_ingest::archive::{ArchivedJournal, OpenSegments, Segments, StoreError, open_store};
 use bursar_ingest::embedded::EmbeddedJournal;
 use bursar_ingest::kafka;
 use bursar_schemas::facts::Role;
 use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::ports::{Journal, Outlet};
 use bursar_schemas::producer::{Identity, Recorder};
+use object_store::ObjectStore;
+use object_store::path::Path as StorePath;
 
 use crate::config::{Config, JournalKind};
 use crate::secrets;
@@ -16,6 +19,8 @@ use crate::secrets;
 /// The two ports, and what must be closed at the end.
 pub(crate) struct Ports {
     pub(crate) journal: Arc<dyn Journal>,
+    /// The same, reaching back into the archive where topics no longer hold their start: state is rebuilt from it.
+    pub(crate) history: Arc<dyn Journal>,
     pub(crate) outlet: Arc<dyn Outlet>,
     /// What operators should know of how the topics were found.
     pub(crate) remarks: Vec<String>,
@@ -34,6 +39,8 @@ impl Ports {
                 let journal = Arc::new(journal);
                 Ok(Self {
                     journal: journal.clone(),
+                    // It keeps everything itself.
+                    history: journal.clone(),
                     outlet: journal.clone(),
                     remarks: Vec::new(),
                     embedded: Some(journal),
@@ -75,7 +82,35 @@ async fn kafka_ports(config: &Config) -> anyhow::Result<Ports> {
     }
     let journal = Arc::new(kafka::KafkaJournal::new(&settings)?);
     let outlet = Arc::new(kafka::KafkaOutlet::new(&settings)?);
-    Ok(Ports { journal, outlet: outlet.clone(), remarks, embedded: None, kafka: Some(outlet) })
+    let history = Arc::new(ArchivedJournal::new(journal.clone(), archive_opener(config)));
+    Ok(Ports { journal, history, outlet: outlet.clone(), remarks, embedded: None, kafka: Some(outlet) })
+}
+
+/// Opens the archive the first time that somebody needs it: most roles never do.
+fn archive_opener(config: &Config) -> OpenSegments {
+    let config = config.clone();
+    let opened = OnceLock::new();
+    Arc::new(move || {
+        if let Some(segments) = opened.get() {
+            return Ok(Segments::clone(segments));
+        }
+        let (store, prefix, _) = open_archive(&config)?;
+        Ok(opened.get_or_init(|| Segments::new(store, prefix)).clone())
+    })
+}
+
+/// Opens the archive: the store, the prefix within it, and the address for people.
+pub(crate) fn open_archive(config: &Config) -> Result<(Arc<dyn ObjectStore>, StorePath, String), StoreError> {
+    let url = match config.archive.url.strip_prefix("file:") {
+        Some(path) if !path.starts_with("//") => {
+            let path = config.path(path);
+            let folder = std::path::absolute(&path).unwrap_or(path);
+            format!("file://{}", folder.display())
+        }
+        _ => config.archive.url.clone(),
+    };
+    let (store, prefix) = open_store(&url)?;
+    Ok((store, prefix, url))
 }
 
 fn kafka_settings(config: &Config) -> anyhow::Result<kafka::KafkaSettings> {

@@ -59,7 +59,7 @@ impl ShimRole {
             }
         });
         let handles = Handles {
-            journal: Arc::clone(&ports.journal),
+            journal: Arc::clone(&ports.history),
             recorder,
             secrets,
             clock,

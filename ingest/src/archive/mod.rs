@@ -6,6 +6,7 @@
 //! | `buffer`, `parquet` | records not sealed yet, and the object that they become |
 //! | `store`, `folder` | objects put if absent; a local folder whose puts survive a power cut |
 //! | `chain` | following a lane's segments to their end |
+//! | `journal` | reading the lanes whose start the topics no longer hold |
 //! | `lane`, `run`, `status` | the tasks, starting and stopping, what they tell |
 //!
 //! Invariant: an object that exists is a segment whose rows are in, once; nothing is overwritten or deleted.
@@ -17,6 +18,7 @@
 mod buffer;
 mod chain;
 mod folder;
+mod journal;
 mod lane;
 mod parquet;
 mod plan;
@@ -29,6 +31,7 @@ mod tests;
 pub use self::buffer::Head;
 pub use self::chain::{find_head, follow};
 pub use self::folder::Folder;
+pub use self::journal::{ArchivedJournal, OpenSegments};
 pub use self::parquet::{ParquetError, footer_of};
 pub use self::plan::{NotOfChain, check_footer};
 pub use self::run::{ArchiveConfig, Archiver, ArchiverHandle};

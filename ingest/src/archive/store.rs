@@ -200,6 +200,15 @@ impl Segments {
         Ok(Some(footer))
     }
 
+    /// The bytes of the segment that starts at an offset.
+    ///
+    /// # Errors
+    /// When the store fails, or there is no such segment.
+    pub async fn object(&self, generation: Generation, lane: Lane, start: u64) -> Result<Bytes, StoreError> {
+        let path = self.path(&segment_key(generation, lane, start));
+        Ok(self.store.get(&path).await?.bytes().await?)
+    }
+
     /// The last two starts that a listing shows among segments from an offset on; a hint, nothing more.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod faults;
 mod journal;
 mod lives;
 mod races;
+mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
