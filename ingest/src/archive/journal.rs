@@ -28,13 +28,15 @@ const BATCH: usize = 4096;
 /// Opens the archive; called only once a lane turns out to be cut.
 pub type OpenSegments = Arc<dyn Fn() -> Result<Segments, StoreError> + Send + Sync>;
 
+/// Ranges of the segments before the cut, without a hole from offset 0 on, by lane.
+type Chains = BTreeMap<(Generation, Lane), Vec<Range<u64>>>;
+
 /// A journal whose cut lanes begin in the archive.
 #[derive(Clone)]
 pub struct ArchivedJournal {
     journal: Arc<dyn Journal>,
     open: OpenSegments,
-    /// Ranges of the segments before the cut, without a hole from offset 0 on, by lane.
-    chains: Arc<Mutex<BTreeMap<(Generation, Lane), Vec<Range<u64>>>>>,
+    chains: Arc<Mutex<Chains>>,
 }
 
 impl std::fmt::Debug for ArchivedJournal {
