@@ -12,6 +12,7 @@ mod print;
 mod publisher;
 mod roles;
 mod secrets;
+mod shelf;
 mod starter;
 mod telemetry;
 mod wire;

@@ -23,6 +23,7 @@ use crate::config::{Config, JournalKind};
 use crate::exit::Outcome;
 use crate::publisher::Publisher;
 use crate::secrets::{self, Secret};
+use crate::shelf::FolderShelf;
 use crate::wire::{Deployment, Ports, open_archive};
 use shim::ShimRole;
 
@@ -83,7 +84,7 @@ impl Running {
             .with_context(|| format!("failed to make {}", config.data.display()))?;
         let clock = clock::system()?;
         let deployment = Deployment::open(config)?;
-        let ports = Ports::open(config).await?;
+        let ports = Ports::open(config, roles == Roles::SHIM && ShimRole::has_run(config)).await?;
         for remark in &ports.remarks {
             tracing::warn!("{remark}");
         }
@@ -102,9 +103,15 @@ impl Running {
             settings.timing.takeover_after = takeover(config);
             let (stop, stopped) = watch::channel(false);
             let recorder = deployment.recorder(Role::Ledger, &ports.outlet)?;
-            let started =
-                Ledger::start(Arc::clone(&ports.history), recorder, Arc::clone(&clock), settings, stopped)
-                    .await?;
+            let started = Ledger::start(
+                Arc::clone(&ports.history),
+                recorder,
+                Arc::clone(&clock),
+                Arc::new(FolderShelf::open(&config.data)?),
+                settings,
+                stopped,
+            )
+            .await?;
             admin.add_ledger(started.handle(), publisher.as_ref());
             ledger = Some((tokio::spawn(started.join()), stop));
         }

@@ -29,7 +29,8 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+    /// Opens them. With `without_broker`, Kafka may be away: what the topics are like is looked at next time.
+    pub(crate) async fn open(config: &Config, without_broker: bool) -> anyhow::Result<Self> {
         match config.journal.kind {
             JournalKind::Embedded => {
                 let folder = config.data.join("journal");
@@ -47,7 +48,7 @@ impl Ports {
                     kafka: None,
                 })
             }
-            JournalKind::Kafka => kafka_ports(config).await,
+            JournalKind::Kafka => kafka_ports(config, without_broker).await,
         }
     }
 
@@ -63,14 +64,22 @@ impl Ports {
     }
 }
 
-async fn kafka_ports(config: &Config) -> anyhow::Result<Ports> {
+async fn kafka_ports(config: &Config, without_broker: bool) -> anyhow::Result<Ports> {
     let settings = kafka_settings(config)?;
     let mut plan = kafka::TopicPlan::new(config.journal.partitions);
     plan.replication = config.kafka.replication;
     plan.min_insync = config.kafka.min_insync_replicas;
-    let report = kafka::ensure_topics(&settings, &plan).await?;
+    let (report, away) = match kafka::ensure_topics(&settings, &plan).await {
+        Ok(report) => (report, None),
+        Err(kafka::KafkaSetupError::Unavailable(reason)) if without_broker => {
+            let remark = format!("Kafka is away: {reason}; serving by what the last run knew");
+            (kafka::TopicReport::default(), Some(remark))
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut remarks: Vec<String> = (report.differences.iter())
         .map(|it| format!("topic {}: {} is {}, expected {}", it.topic, it.setting, it.found, it.wanted))
+        .chain(away)
         .collect();
     if !report.unfit_for_hard_budgets.is_empty() {
         let why = report.unfit_for_hard_budgets.join("; ");

@@ -33,5 +33,5 @@ pub mod usage;
 mod world;
 
 pub use config::{Clock, LeaseSizing, OnSpoolFull, Random, Secret, SecretError, Secrets, ShimConfig};
-pub use server::{Handles, Readiness, RunningShim, Shim, StartError};
+pub use server::{Handles, POLICY_SNAPSHOT, Readiness, RunningShim, Shim, StartError};
 pub use upstream::TlsError;

@@ -19,6 +19,7 @@ use bursar_schemas::fold::{Fold, FoldError, Ignored, Verdict, Void};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 use bursar_schemas::policy::Budget;
+use bursar_schemas::snapshot::{self, NotASnapshot, Place};
 use bursar_schemas::wire::Unreadable;
 
 use crate::config::LeaseSizing;
@@ -40,6 +41,8 @@ struct Inner {
     /// When the newest record was read, by this process's clock.
     seen_at: Option<Micros>,
     caught_up: bool,
+    /// The journal is away since the start: what a snapshot says is all there is.
+    from_snapshot: bool,
     /// Why reading had to stop; nothing is admitted any more.
     stopped: Option<String>,
 }
@@ -75,6 +78,7 @@ impl Limits {
             balances: BTreeMap::new(),
             seen_at: None,
             caught_up: false,
+            from_snapshot: false,
             stopped: None,
         };
         Self { partition, inner: Mutex::new(inner), changed: Notify::new(), waiting: AtomicUsize::new(0) }
@@ -109,6 +113,24 @@ impl Limits {
         }
     }
 
+    /// What was read, as a snapshot at a place.
+    fn save(&self, place: Place) -> Result<Vec<u8>, NotASnapshot> {
+        let inner = self.inner.lock();
+        let balances: Vec<_> = inner.balances.iter().map(|(account, it)| (account, it.settled)).collect();
+        snapshot::write(&(place, &inner.fold, balances))
+    }
+
+    /// Takes over what a snapshot says; returns where to read on. Leases are not in it: each incarnation has
+    /// its own.
+    fn restore(&self, bytes: &[u8]) -> Result<Place, NotASnapshot> {
+        let (place, fold, balances): (Place, Fold, Vec<(AccountRef, Money)>) = snapshot::read(bytes)?;
+        let mut inner = self.inner.lock();
+        inner.fold = fold;
+        inner.balances =
+            balances.into_iter().map(|(account, settled)| (account, Balance { settled })).collect();
+        Ok(place)
+    }
+
     /// Takes a record; true when a lease of this shim was revoked.
     fn apply(&self, offset: u64, fact: &Result<Fact, Unreadable>, now: Micros) -> Result<bool, FoldError> {
         self.inner.lock().apply(offset, fact, now)
@@ -141,8 +163,16 @@ impl Limits {
         self.changed.notify_waiters();
     }
 
+    /// Goes on without the journal: no lease is held, so whatever needs one is refused until it is back.
+    fn go_on_from_snapshot(&self) {
+        self.inner.lock().from_snapshot = true;
+    }
+
     pub(crate) fn catch_up(&self) {
-        self.inner.lock().caught_up = true;
+        let mut inner = self.inner.lock();
+        inner.caught_up = true;
+        inner.from_snapshot = false;
+        drop(inner);
         self.changed.notify_waiters();
     }
 
@@ -153,6 +183,7 @@ impl Limits {
         Standing {
             age_us: inner.seen_at.map(|seen| now.0.saturating_sub(seen.0).max(0)),
             caught_up: inner.caught_up,
+            from_snapshot: inner.from_snapshot,
             stopped: inner.stopped.clone(),
             left,
             rate,
@@ -168,6 +199,7 @@ impl Limits {
 pub(crate) struct Standing {
     pub(crate) age_us: Option<i64>,
     pub(crate) caught_up: bool,
+    pub(crate) from_snapshot: bool,
     pub(crate) stopped: Option<String>,
     pub(crate) left: Money,
     pub(crate) rate: Money,

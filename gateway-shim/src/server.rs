@@ -23,6 +23,7 @@ use bursar_schemas::ports::{Journal, JournalError};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::price::PriceTable;
 use bursar_schemas::producer::{Draft, Recorder};
+use bursar_schemas::snapshot::Shelf;
 
 use crate::answer::Outgoing;
 use crate::config::{Clock, Random, Secrets, ShimConfig};
@@ -33,6 +34,7 @@ use crate::upstream::{self, Keys, TlsError};
 use crate::world::World;
 
 pub use pages::Readiness;
+pub use policy::POLICY_SNAPSHOT;
 
 /// How long a client may take to send a request's head, and a kept connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
@@ -52,6 +54,8 @@ pub struct Handles {
     pub random: Random,
     /// The price table, below the overrides of policy.
     pub prices: PriceTable,
+    /// Keeps what was read, for a faster start and for one without the journal.
+    pub shelf: Arc<dyn Shelf>,
 }
 
 /// Why a shim did not start.
@@ -117,8 +121,9 @@ impl Shim {
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let local_addr = listener.local_addr().map_err(listening)?;
         let client = upstream::client(config.connect_timeout)?;
-        let Handles { journal, recorder, secrets, clock, random, prices } = handles;
-        let world = Arc::new(World::new(config, recorder, (Keys::new(secrets), clock, random), client));
+        let Handles { journal, recorder, secrets, clock, random, prices, shelf } = handles;
+        let world =
+            Arc::new(World::new(config, recorder, (Keys::new(secrets), clock, random, shelf), client));
         let mut beside = JoinSet::new();
         beside.spawn(policy::follow(Arc::clone(&world), Arc::clone(&journal), prices));
         for limits in &world.limits {

@@ -17,6 +17,7 @@ use bursar_schemas::ids::{Digest, Pseudonym, RequestId};
 use bursar_schemas::ports::{OutletError, Receipt};
 use bursar_schemas::position::{Lane, Topic, partition_of};
 use bursar_schemas::producer::{Draft, Recorder};
+use bursar_schemas::snapshot::Shelf;
 
 use crate::config::{Clock, Random, ShimConfig};
 use crate::leases::{Ask, GiveBack};
@@ -33,6 +34,8 @@ pub(crate) struct World {
     pub(crate) recorder: Arc<Recorder>,
     clock: Clock,
     random: Random,
+    /// Where snapshots are kept.
+    pub(crate) shelf: Arc<dyn Shelf>,
     pub(crate) policy: RwLock<Arc<Policy>>,
     pub(crate) policy_read: AtomicBool,
     pub(crate) policy_stopped: Mutex<Option<String>>,
@@ -61,7 +64,7 @@ impl World {
     pub(crate) fn new(
         config: ShimConfig,
         recorder: Arc<Recorder>,
-        (keys, clock, random): (Keys, Clock, Random),
+        (keys, clock, random, shelf): (Keys, Clock, Random, Arc<dyn Shelf>),
         client: UpstreamClient,
     ) -> Self {
         let holder = recorder.producer();
@@ -75,6 +78,7 @@ impl World {
             recorder,
             clock,
             random,
+            shelf,
             policy: RwLock::default(),
             policy_read: AtomicBool::new(false),
             policy_stopped: Mutex::default(),
@@ -223,7 +227,7 @@ impl World {
         let now = self.now();
         let is_read = |limits: &Arc<Limits>| {
             let standing = limits.standing(now);
-            standing.caught_up || standing.stopped.is_some()
+            standing.caught_up || standing.from_snapshot || standing.stopped.is_some()
         };
         let ready = self.policy_read.load(Ordering::Acquire) && self.limits.iter().all(is_read);
         self.ready.fetch_or(ready, Ordering::AcqRel);

@@ -6,6 +6,7 @@
 //! | `spend` | what `spend` says: numbers and certificates, reservations, settlements, lease messages |
 //! | `plan`, `upkeep` | limits and windows that policy wants |
 //! | `decide` | grants, refusals, revocations, credits |
+//! | `saved` | all of it as a snapshot |
 //! | `balance` | statements of how accounts stand, and the heartbeat |
 //!
 //! Invariant: no clock, randomness, IO or log; the same inputs give the same effects.
@@ -24,10 +25,12 @@ mod leases;
 mod plan;
 mod producers;
 mod recall;
+mod saved;
 mod spend;
 mod terms;
 mod upkeep;
 
+pub use saved::Places;
 pub use terms::{Config, Effect, Halt, Input, Standing, Timing};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,8 +17,10 @@ use bursar_schemas::ids::Digest;
 use bursar_schemas::ports::{Journal, JournalError, OutletError};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::Recorder;
+use bursar_schemas::snapshot::{Contradiction, Shelf};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::core::{Config, Core, Halt, Timing};
 use feed::settle;
@@ -78,6 +80,9 @@ pub enum RunnerError {
         /// First offset held.
         start: u64,
     },
+    /// A topic is not the one that was read before.
+    #[error("failed to go on from the last snapshot: {0} (if that is meant, remove the folder of snapshots)")]
+    Contradiction(#[from] Contradiction),
     /// The journal cannot be read on.
     #[error("failed to read the journal: {0}")]
     Journal(#[from] JournalError),
@@ -108,7 +113,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts a ledger over all partitions. It stops when `stop` becomes true or its sender is dropped, after
+    /// Starts a ledger over all partitions, from the shelf's snapshots where it has any. It stops when `stop` becomes true or its sender is dropped, after
     /// writing its last heads; the recorder must be used by nobody else.
     ///
     /// # Errors
@@ -117,6 +122,7 @@ impl Ledger {
         journal: Arc<dyn Journal>,
         recorder: Arc<Recorder>,
         clock: Clock,
+        shelf: Arc<dyn Shelf>,
         settings: Settings,
         stop: watch::Receiver<bool>,
     ) -> Result<Self, RunnerError> {
@@ -143,7 +149,9 @@ impl Ledger {
             let keeper = Keeper {
                 partition,
                 findings: Lane::new(Topic::Requests, partition % requests),
-                core: Core::new(config),
+                core: Core::new(config.clone()),
+                config,
+                shelf: Arc::clone(&shelf),
                 journal: Arc::clone(&journal),
                 recorder: Arc::clone(&recorder),
                 clock: Arc::clone(&clock),
@@ -153,6 +161,8 @@ impl Ledger {
                 receipts: JoinSet::new(),
                 effects: Vec::new(),
                 ticks: 0,
+                fresh: 0,
+                kept_at: Instant::now(),
             };
             tasks.spawn(keeper.run(stop.clone(), failed.clone()));
         }

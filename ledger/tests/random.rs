@@ -173,7 +173,12 @@ impl Play {
     fn restart_ledger(&mut self) {
         let which = self.random.below(self.nodes.len());
         self.born += 1;
-        let gone = std::mem::replace(&mut self.nodes[which], Node::new(100 + self.born));
+        // From nothing, or from what the one before it had read.
+        let next = match self.random.below(2) {
+            0 => Node::new(100 + self.born),
+            _ => self.nodes[which].successor(100 + self.born),
+        };
+        let gone = std::mem::replace(&mut self.nodes[which], next);
         self.zombies.push(gone);
     }
 

@@ -19,11 +19,12 @@ use bursar_ledger::runner::{Ledger, RunnerError, Settings};
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, Fact, FindingKind, LeaseId, Role};
 use bursar_schemas::fold::Fold;
-use bursar_schemas::memory::MemoryJournal;
+use bursar_schemas::memory::{MemoryJournal, MemoryShelf};
 use bursar_schemas::money::Money;
 use bursar_schemas::ports::{Entry, Outlet as _, OutletError};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::Recorder;
+use bursar_schemas::snapshot::{self, Contradiction, Shelf as _};
 use bursar_schemas::wire;
 use support::shim::Shim;
 use support::{Logs, SECOND, START, deployment_key, identity};
@@ -40,6 +41,7 @@ struct World {
     now: Arc<AtomicI64>,
     shim: Shim,
     logs: Logs,
+    shelf: MemoryShelf,
 }
 
 impl World {
@@ -49,6 +51,7 @@ impl World {
             now: Arc::new(AtomicI64::new(START)),
             shim: Shim::new(1),
             logs: Logs::new(),
+            shelf: MemoryShelf::default(),
         };
         let budget = r#"{"organisation":[{"id":"acme"}],"budget":[{"id":"day",
             "scope":"organisation:acme","window":"day","amount":"10"}]}"#;
@@ -90,7 +93,9 @@ impl World {
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || Micros(now.load(Ordering::SeqCst)));
         let journal = Arc::new(self.journal.clone());
-        let ledger = Ledger::start(journal, Arc::new(recorder), clock, settings, stopped).await.unwrap();
+        let shelf = Arc::new(self.shelf.clone());
+        let ledger =
+            Ledger::start(journal, Arc::new(recorder), clock, shelf, settings, stopped).await.unwrap();
         Process { ledger, stop }
     }
 
@@ -251,4 +256,48 @@ async fn a_log_of_an_unknown_kind_stops_the_ledger() {
     let first = world.start(100).await;
     let error = tokio::time::timeout(Duration::from_secs(60), first.ledger.join()).await.unwrap();
     assert!(matches!(error, Err(RunnerError::Halt { partition: 0, .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_ledger_goes_on_from_its_snapshot_and_not_on_another_log() {
+    let mut world = World::new();
+    let first = world.start(100).await;
+    until("the first ledger acts", || first.acts()).await;
+    for number in 1..=1_000 {
+        world.ask(number, 1);
+    }
+    let answered = |world: &World| {
+        let answers = |fact: &Fact| matches!(fact, Fact::LeaseGranted(_) | Fact::LeaseRefused(_));
+        world.limits().iter().filter(|fact| answers(fact)).count()
+    };
+    until("every request is answered", || answered(&world) == 1_000).await;
+    let books = first.ledger.handle().books().await.unwrap();
+    first.stop().await;
+    assert!(
+        world.shelf.take("ledger-0").is_some(),
+        "a ledger that has read much keeps a snapshot at its end"
+    );
+
+    let second = world.start(101).await;
+    until("the second ledger acts", || second.acts()).await;
+    assert_eq!(second.ledger.handle().books().await.unwrap(), books);
+    world.ask(1_001, 1);
+    until("it goes on deciding", || answered(&world) == 1_001).await;
+    second.stop().await;
+
+    // A damaged snapshot is as good as none.
+    let kept = world.shelf.take("ledger-0").unwrap();
+    world.shelf.keep("ledger-0", &kept[..kept.len() - 1]);
+    let third = world.start(102).await;
+    until("the third ledger acts", || third.acts()).await;
+    assert_eq!(third.ledger.handle().books().await.unwrap().len(), books.len());
+    third.stop().await;
+
+    // A log that is shorter than what was read is not the log that was read.
+    world.shelf.keep("ledger-0", &kept);
+    world.journal = MemoryJournal::new(1);
+    let fourth = world.start(103).await;
+    let ended = fourth.ledger.join().await.unwrap_err();
+    assert!(matches!(ended, RunnerError::Contradiction(Contradiction::Shorter { .. })), "{ended}");
+    assert!(snapshot::read::<u8>(&kept).is_err(), "a snapshot is read as what it is, or not at all");
 }

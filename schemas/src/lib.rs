@@ -12,6 +12,7 @@
 //! | [`policy`] | the reviewed document of organisations, keys, budgets, routes and prices |
 //! | [`fold`] | the one pure function over `limits` that makes a hard budget hold |
 //! | [`position`], [`ports`] | topics, lanes, offsets; the journal and the outlet |
+//! | [`snapshot`] | state kept aside for a faster start |
 //! | `columns` (feature `columns`) | Arrow columns of the archive tables |
 //! | `samples` (feature `samples`) | one filled-in fact of each kind, for tests |
 //! | [`archive`], [`merkle`] | names and footers of sealed segments; RFC 6962 hashing |
@@ -37,5 +38,6 @@ pub mod price;
 pub mod producer;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+pub mod snapshot;
 pub mod window;
 pub mod wire;

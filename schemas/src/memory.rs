@@ -11,6 +11,7 @@ use crate::ports::{
     Batch, Bounds, Cursor, Entry, Journal, JournalError, Outlet, OutletError, Receipt, Record,
 };
 use crate::position::{Lane, Topic};
+use crate::snapshot::Shelf;
 
 /// Most records in a batch.
 const BATCH: usize = 1024;
@@ -54,6 +55,20 @@ impl MemoryJournal {
     fn known(&self, lane: Lane) -> Result<(), JournalError> {
         let partitions = if lane.topic == Topic::Policy { 1 } else { self.partitions };
         if lane.partition < partitions { Ok(()) } else { Err(JournalError::NoLane(lane)) }
+    }
+}
+
+/// A shelf in memory; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryShelf(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+
+impl Shelf for MemoryShelf {
+    fn take(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+    fn keep(&self, name: &str, snapshot: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(name.to_owned(), snapshot.to_vec());
     }
 }
 

@@ -51,7 +51,7 @@ impl fmt::Display for Topic {
 }
 
 /// One partition of one topic: the unit of order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lane {
     /// The topic.
     pub topic: Topic,

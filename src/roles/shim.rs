@@ -5,17 +5,21 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bursar_gateway_shim::{Handles, OnSpoolFull, RunningShim, Secret, SecretError, Shim, ShimConfig};
+use bursar_gateway_shim::{
+    Handles, OnSpoolFull, POLICY_SNAPSHOT, RunningShim, Secret, SecretError, Shim, ShimConfig,
+};
 use bursar_ingest::spool::{Recovered, Spool, SpoolConfig, closing_facts, damage_facts};
 use bursar_schemas::facts::Role;
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::price::PriceTable;
 use bursar_schemas::producer::Recorder;
+use bursar_schemas::snapshot::Shelf as _;
 
 use super::{Shared, shared, take};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::secrets;
+use crate::shelf::FolderShelf;
 use crate::wire::{Deployment, Ports};
 
 /// A running shim and its spool.
@@ -65,9 +69,15 @@ impl ShimRole {
             clock,
             random,
             prices: PriceTable::builtin()?,
+            shelf: Arc::new(FolderShelf::open(&config.data)?),
         };
         let shim = Shim::start(shim_config(config, deployment), handles).await?;
         Ok(Self { address: shim.local_addr(), shim: shared(shim), spool })
+    }
+
+    /// True when an earlier run left the policy that it served by.
+    pub(crate) fn has_run(config: &Config) -> bool {
+        FolderShelf::open(&config.data).is_ok_and(|shelf| shelf.take(POLICY_SNAPSHOT).is_some())
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {

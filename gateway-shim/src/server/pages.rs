@@ -36,6 +36,11 @@ pub(super) fn readiness(world: &World) -> Readiness {
         if let Some(reason) = standing.stopped {
             degraded.push(format!("limits/{partition} cannot be read any further: {reason}"));
         }
+        if standing.from_snapshot {
+            degraded.push(format!(
+                "the journal is away since the start: limits/{partition} stand as the last run left them"
+            ));
+        }
         let silence = world.config.ledger_silence.as_micros();
         if standing.owed_us.is_some_and(|us| u128::from(us) >= silence) {
             degraded.push(format!("the ledger of limits/{partition} is silent"));

@@ -1,4 +1,5 @@
-//! Following `policy`: each version that counts is indexed and takes the place of the one before.
+//! Following `policy`: each version that counts is indexed and takes the place of the one before. The last one
+//! is kept aside, so that a shim can serve from it while the journal is away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,6 +9,7 @@ use bursar_schemas::policy::{Directory, PolicyState, PolicyVerdict};
 use bursar_schemas::ports::{Journal, JournalError};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::price::PriceTable;
+use bursar_schemas::snapshot::{self, Contradiction, Place};
 use bursar_schemas::wire::{self, Unreadable};
 
 use crate::upstream::Policy;
@@ -15,19 +17,39 @@ use crate::world::World;
 
 const LANE: Lane = Lane::new(Topic::Policy, 0);
 const PAUSE: Duration = Duration::from_millis(250);
+/// Name of the snapshot of what was in force last.
+pub const POLICY_SNAPSHOT: &str = "shim-policy";
+
+struct Follower {
+    world: Arc<World>,
+    journal: Arc<dyn Journal>,
+    prices: PriceTable,
+    state: PolicyState,
+    /// A place that is still to be held against the journal.
+    unchecked: Option<Place>,
+    next: u64,
+}
 
 /// Reads for ever; returns only when reading must stop. What is in force then stays in force.
 pub(super) async fn follow(world: Arc<World>, journal: Arc<dyn Journal>, prices: PriceTable) {
-    let mut state = PolicyState::default();
-    let mut next = 0;
+    let (state, unchecked) = restore(&world);
+    let next = unchecked.map_or(0, |place| place.next);
+    let mut follower = Follower { world, journal, prices, state, unchecked, next };
+    let mut away = false;
     loop {
-        match read(&world, journal.as_ref(), &prices, &mut state, &mut next).await {
-            Err(JournalError::Unavailable(reason)) => {
+        match follower.read().await {
+            Err(Contradiction::Journal(JournalError::Unavailable(reason))) => {
                 tracing::warn!(reason, "policy cannot be read at the moment");
+                if follower.unchecked.is_some() && !away {
+                    away = true;
+                    tracing::warn!(version = follower.state.version, "serving by the policy of the last run");
+                    follower.put_in_force();
+                    follower.world.policy_read.store(true, Ordering::Release);
+                }
                 tokio::time::sleep(PAUSE).await;
             }
-            Ok(reason) => return stop(&world, reason),
-            Err(error) => return stop(&world, error.to_string()),
+            Ok(reason) => return stop(&follower.world, reason),
+            Err(error) => return stop(&follower.world, error.to_string()),
         }
     }
 }
@@ -37,39 +59,75 @@ fn stop(world: &World, reason: String) {
     world.policy_stopped.lock().get_or_insert(reason);
 }
 
-/// Reads on; the result is why it must stop.
-async fn read(
-    world: &World,
-    journal: &dyn Journal,
-    prices: &PriceTable,
-    state: &mut PolicyState,
-    next: &mut u64,
-) -> Result<String, JournalError> {
-    let bounds = journal.bounds(LANE).await?;
-    if *next >= bounds.end {
-        world.policy_read.store(true, Ordering::Release);
+/// What was in force when the last run ended.
+fn restore(world: &World) -> (PolicyState, Option<Place>) {
+    let Some(bytes) = world.shelf.take(POLICY_SNAPSHOT) else { return (PolicyState::default(), None) };
+    match snapshot::read::<(Place, PolicyState)>(&bytes) {
+        Ok((place, state)) => (state, Some(place)),
+        Err(error) => {
+            tracing::warn!(%error, "policy is read from its start");
+            (PolicyState::default(), None)
+        }
     }
-    let mut cursor = journal.read(LANE, *next).await?;
-    loop {
-        let batch = cursor.next().await?;
-        let mut counted = false;
-        for record in &batch.records {
-            match wire::decode(&record.value) {
-                Ok(fact) => counted |= state.apply(&fact) == PolicyVerdict::Counted,
-                Err(error @ Unreadable::Schema(_)) => {
-                    return Ok(format!("offset {}: {error}", record.offset));
+}
+
+impl Follower {
+    fn put_in_force(&self) {
+        *self.world.policy.write() = Policy::new(Directory::new(&self.state, &self.prices));
+        tracing::info!(version = self.state.version, "policy in force");
+    }
+
+    /// Reads on; the result is why it must stop.
+    async fn read(&mut self) -> Result<String, Contradiction> {
+        let generation = self.journal.generation(LANE.topic).await?;
+        let place = Place { lane: LANE, generation, next: self.next };
+        let bounds = self.unchecked.unwrap_or(place).check(&*self.journal).await?;
+        if self.unchecked.take().is_some() {
+            self.put_in_force();
+        }
+        if self.next >= bounds.end {
+            self.world.policy_read.store(true, Ordering::Release);
+        }
+        let mut cursor = self.journal.read(LANE, self.next).await?;
+        loop {
+            let batch = cursor.next().await?;
+            let mut counted = false;
+            for record in &batch.records {
+                match wire::decode(&record.value) {
+                    Ok(fact) => counted |= self.state.apply(&fact) == PolicyVerdict::Counted,
+                    Err(error @ Unreadable::Schema(_)) => {
+                        return Ok(format!("offset {}: {error}", record.offset));
+                    }
+                    // Bytes that are no fact bind nobody.
+                    Err(error) => {
+                        tracing::warn!(offset = record.offset, %error, "a record of policy is no fact");
+                    }
                 }
-                // Bytes that are no fact bind nobody.
-                Err(error) => tracing::warn!(offset = record.offset, %error, "a record of policy is no fact"),
+            }
+            self.next = batch.next;
+            if counted {
+                self.put_in_force();
+            }
+            if self.next >= bounds.end {
+                self.world.policy_read.store(true, Ordering::Release);
+                if counted {
+                    self.keep(Place { next: self.next, ..place }).await;
+                }
             }
         }
-        *next = batch.next;
-        if counted {
-            *world.policy.write() = Policy::new(Directory::new(state, prices));
-            tracing::info!(version = state.version, "policy in force");
-        }
-        if *next >= bounds.end {
-            world.policy_read.store(true, Ordering::Release);
+    }
+
+    async fn keep(&self, place: Place) {
+        let shelf = Arc::clone(&self.world.shelf);
+        match snapshot::write(&(place, &self.state)) {
+            Ok(bytes) => {
+                if let Err(error) =
+                    tokio::task::spawn_blocking(move || shelf.keep(POLICY_SNAPSHOT, &bytes)).await
+                {
+                    tracing::warn!(%error, "a snapshot was not kept");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a snapshot was not kept"),
         }
     }
 }

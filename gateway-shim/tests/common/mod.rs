@@ -18,9 +18,9 @@ use bursar_gateway_shim::{Handles, RunningShim, Secret, SecretError, Shim, ShimC
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{Fact, Head, KeyIssued, PolicyPublished, Role};
 use bursar_schemas::ids::{Digest, ProducerId};
-use bursar_schemas::memory::MemoryJournal;
+use bursar_schemas::memory::{MemoryJournal, MemoryShelf};
 use bursar_schemas::policy::Document;
-use bursar_schemas::ports::Outlet;
+use bursar_schemas::ports::{Journal, Outlet};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::price::PriceTable;
 use bursar_schemas::producer::{Draft, Identity, Recorder};
@@ -102,12 +102,19 @@ pub struct Setting {
     pub policy: String,
     pub limits: Vec<(&'static str, i128)>,
     pub outlet: Option<Arc<dyn Outlet>>,
+    pub shelf: MemoryShelf,
     pub config: Box<dyn Fn(&mut ShimConfig)>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { policy: String::new(), limits: Vec::new(), outlet: None, config: Box::new(|_| {}) }
+        Self {
+            policy: String::new(),
+            limits: Vec::new(),
+            outlet: None,
+            shelf: MemoryShelf::default(),
+            config: Box::new(|_| {}),
+        }
     }
 }
 
@@ -195,6 +202,27 @@ pub fn publish(journal: &MemoryJournal, toml: &str) {
     drop(policy.record(drafts.into_iter().map(|fact| Draft { lane, fact })).unwrap());
 }
 
+/// What a shim is started with.
+pub fn handles(journal: Arc<dyn Journal>, recorder: Arc<Recorder>, shelf: MemoryShelf) -> Handles {
+    Handles {
+        journal,
+        recorder,
+        secrets: Arc::new(|reference| match reference {
+            "env:MAIN_KEY" => Ok(Secret::new(PROVIDER_KEY.to_owned())),
+            other => Err(SecretError { reference: other.to_owned(), reason: "unknown".to_owned() }),
+        }),
+        clock: Arc::new(now),
+        random: Arc::new(|bytes| {
+            use std::sync::atomic::{AtomicU64, Ordering};
+            static COUNT: AtomicU64 = AtomicU64::new(1);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+            bytes.iter_mut().zip(count).for_each(|(byte, random)| *byte = random);
+        }),
+        prices: PriceTable::default(),
+        shelf: Arc::new(shelf),
+    }
+}
+
 impl Stage {
     pub async fn set(setting: Setting) -> Self {
         Self::set_with(setting, |_| ()).await
@@ -210,22 +238,8 @@ impl Stage {
         let mut config = ShimConfig::new(([127, 0, 0, 1], 0).into(), 1, [1; 32], [2; 32]);
         (setting.config)(&mut config);
         let outlet = setting.outlet.unwrap_or_else(|| Arc::new(journal.clone()));
-        let handles = Handles {
-            journal: Arc::new(journal.clone()),
-            recorder: recorder(1, Role::Shim, outlet),
-            secrets: Arc::new(|reference| match reference {
-                "env:MAIN_KEY" => Ok(Secret::new(PROVIDER_KEY.to_owned())),
-                other => Err(SecretError { reference: other.to_owned(), reason: "unknown".to_owned() }),
-            }),
-            clock: Arc::new(now),
-            random: Arc::new(|bytes| {
-                use std::sync::atomic::{AtomicU64, Ordering};
-                static COUNT: AtomicU64 = AtomicU64::new(1);
-                let count = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-                bytes.iter_mut().zip(count).for_each(|(byte, random)| *byte = random);
-            }),
-            prices: PriceTable::default(),
-        };
+        let journal_port = Arc::new(journal.clone());
+        let handles = handles(journal_port, recorder(1, Role::Shim, outlet), setting.shelf);
         let shim = Shim::start(config, handles).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
         let stage = Self { journal, provider, second, ledger, shim, client };

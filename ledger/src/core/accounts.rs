@@ -6,6 +6,8 @@ use bursar_schemas::avro::{Avro as _, Micros};
 use bursar_schemas::facts::{AccountRef, LeaseId};
 use bursar_schemas::money::Money;
 
+use serde::{Deserialize, Serialize};
+
 use super::hash::Table;
 
 /// Index of an account.
@@ -17,7 +19,7 @@ pub(super) type PathIndex = usize;
 const CLOSED: AccountIndex = 0;
 
 /// The three amounts that a `BalanceStated` carries.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Balance {
     pub settled: Money,
     pub reserved: Money,
@@ -25,7 +27,7 @@ pub(super) struct Balance {
 }
 
 /// One account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Slot {
     pub account: AccountRef,
     pub balance: Balance,
@@ -34,13 +36,16 @@ pub(super) struct Slot {
     /// Attempts settled without a price.
     pub unpriced: u64,
     /// Own grants that were appended and are not read back yet.
+    #[serde(skip)]
     pub pending: Money,
     /// Leases over it that are neither closed nor of an ended holder.
     pub live: BTreeSet<LeaseId>,
     /// What the log last stated.
     pub logged: Balance,
     /// What this ledger last stated, and when.
+    #[serde(skip)]
     pub stated: Balance,
+    #[serde(skip)]
     pub stated_at: Option<Micros>,
     /// In the queue of accounts to be stated.
     queued: bool,
@@ -70,24 +75,26 @@ impl Slot {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Path {
     key: Box<[u8]>,
     accounts: Box<[AccountIndex]>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Windows {
     open: Vec<(i64, AccountIndex)>,
     closed: Option<i64>,
 }
 
 /// All accounts and paths met so far.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Accounts {
     budgets: Table<Box<str>, Windows>,
     slots: Vec<Slot>,
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
     keys: Table<Box<[u8]>, PathIndex>,
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
     rests: Table<Box<[AccountIndex]>, PathIndex>,
     paths: Vec<Path>,
     /// Accounts whose balance may differ from what the log states, in the order of their change.

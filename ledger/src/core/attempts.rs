@@ -7,6 +7,8 @@ use bursar_schemas::facts::LeaseId;
 use bursar_schemas::ids::RequestId;
 use bursar_schemas::money::Money;
 
+use serde::{Deserialize, Serialize};
+
 use super::accounts::PathIndex;
 use super::hash::{Mix, Table};
 
@@ -18,7 +20,7 @@ pub(super) type AttemptKey = (RequestId, u32);
 const REMEMBERED: usize = 1 << 17;
 
 /// A reservation that is neither settled nor voided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Open {
     pub path: PathIndex,
     pub lease: Option<LeaseId>,
@@ -26,8 +28,9 @@ pub(super) struct Open {
 }
 
 /// The attempts.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Attempts {
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
     open: Table<AttemptKey, Open>,
     ended: HashSet<AttemptKey, BuildHasherDefault<Mix>>,
     ended_before: HashSet<AttemptKey, BuildHasherDefault<Mix>>,

@@ -7,12 +7,13 @@ use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRequested, LeaseReturned, Phase};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
+use serde::{Deserialize, Serialize};
 
 /// Numbers remembered of each holder; those below the lowest count as answered.
 const ANSWERS: usize = 4096;
 
 /// A request for a lease without an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
     pub lease: LeaseId,
     pub accounts: Vec<AccountRef>,
@@ -23,27 +24,29 @@ pub(super) struct Request {
 }
 
 /// A return without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Return {
     pub offset: u64,
     pub amount: Money,
     pub last: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Answered {
     numbers: BTreeSet<u64>,
     below: u64,
 }
 
 /// What waits, and what was answered.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Desk {
     /// By offset in `spend`.
     pub requests: BTreeMap<u64, Request>,
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
     asked: BTreeMap<LeaseId, u64>,
     answered: BTreeMap<ProducerId, Answered>,
     /// By lease and number.
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
     pub returns: BTreeMap<(LeaseId, u64), Return>,
     resolved: BTreeSet<(LeaseId, u64)>,
     closed: BTreeSet<LeaseId>,

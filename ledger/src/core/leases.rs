@@ -7,10 +7,12 @@ use bursar_schemas::fold;
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 
+use serde::{Deserialize, Serialize};
+
 use super::hash::Table;
 
 /// How much of a lease is used, by facts on `spend`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Use {
     /// Settled within reservations.
     pub settled: Money,
@@ -26,9 +28,10 @@ impl Use {
 }
 
 /// Leases that live, and the use of those that were met.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Leases {
     /// By holder and number.
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
     uses: Table<(ProducerId, u64), Use>,
     live: BTreeSet<LeaseId>,
 }

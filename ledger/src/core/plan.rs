@@ -11,10 +11,12 @@ use bursar_schemas::position::partition_of;
 use bursar_schemas::window::{Span, Window, zone};
 use jiff::tz::TimeZone;
 
+use serde::{Deserialize, Serialize};
+
 use super::Timing;
 
 /// Whose a budget is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Owner {
     pub organisation: String,
     pub scope: Scope,
@@ -135,6 +137,16 @@ impl Plan {
     }
 
     /// Whose a budget is, or was.
+    /// All owners known.
+    pub(super) const fn owners(&self) -> &BTreeMap<String, Owner> {
+        &self.owners
+    }
+
+    /// Owners known from a snapshot.
+    pub(super) fn remember_owners(&mut self, owners: BTreeMap<String, Owner>) {
+        self.owners = owners;
+    }
+
     pub(super) fn owner(&self, id: &str) -> Option<&Owner> {
         self.owners.get(id)
     }

@@ -8,6 +8,9 @@ use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::position::Lane;
 use bursar_schemas::producer::{HASH_BEFORE_FIRST, certificate_bytes, head_bytes, is_signed, running_hash};
 
+use bursar_schemas::snapshot::NotASnapshot;
+use serde::{Deserialize, Serialize};
+
 use super::hash::Table;
 use crate::decode::HeadView;
 
@@ -27,7 +30,7 @@ pub(super) enum Taken {
     Stranger { first: bool },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Known {
     key: Digest,
     next: u64,
@@ -38,7 +41,7 @@ struct Known {
 }
 
 /// Every producer met on the lane.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Producers {
     lane: Lane,
     deployment_key: Digest,
@@ -77,6 +80,15 @@ impl Producers {
             self.running.insert(head.producer);
         }
         holds
+    }
+
+    /// Makes sure that a snapshot is of the same partition and deployment.
+    pub(super) fn is_of(&self, other: &Self) -> Result<(), NotASnapshot> {
+        if (self.lane, self.deployment_key) == (other.lane, other.deployment_key) {
+            Ok(())
+        } else {
+            Err(NotASnapshot::new("it is of another partition or deployment"))
+        }
     }
 
     /// True when the producer has shown a certificate that holds.

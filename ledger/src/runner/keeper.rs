@@ -6,14 +6,16 @@ use std::time::Duration;
 use bursar_schemas::ports::{Batch, Bounds, Journal, OutletError};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::{Draft, Recorder};
+use bursar_schemas::snapshot::{Contradiction, Place, Shelf};
 use bursar_schemas::wire;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::feed::{Feed, settle};
 use super::handle::{Ask, PartitionStatus};
 use super::{Clock, RunnerError};
-use crate::core::{Core, Effect, Input, Standing};
+use crate::core::{Config, Core, Effect, Input, Places, Standing};
 
 /// Appends that may be unacknowledged at once; more wait.
 const RECEIPTS: usize = 256;
@@ -25,7 +27,9 @@ pub(super) struct Keeper {
     pub partition: u32,
     /// Where findings go.
     pub findings: Lane,
+    pub config: Config,
     pub core: Core,
+    pub shelf: Arc<dyn Shelf>,
     pub journal: Arc<dyn Journal>,
     pub recorder: Arc<Recorder>,
     pub clock: Clock,
@@ -35,17 +39,34 @@ pub(super) struct Keeper {
     pub receipts: JoinSet<Result<(), OutletError>>,
     pub effects: Vec<Effect>,
     pub ticks: u64,
+    /// Records taken since the last snapshot.
+    pub fresh: u64,
+    pub kept_at: Instant,
 }
 
-/// The three lanes, and where they ended at the start.
+/// Time between two snapshots, and the records that make one worth its while.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
+const SNAPSHOT_RECORDS: u64 = 10_000;
+
+/// The three lanes, the lives of their topics, and where they ended at the start.
 struct Feeds {
     limits: Feed,
     policy: Feed,
     spend: Feed,
     ends: [u64; 3],
+    places: Places,
 }
 
 impl Feeds {
+    /// How far they were read.
+    fn places(&self) -> Places {
+        let mut places = self.places;
+        for (place, feed) in places.iter_mut().zip([&self.limits, &self.policy, &self.spend]) {
+            place.next = feed.next;
+        }
+        places
+    }
+
     fn limits_are_read(&self) -> bool {
         self.limits.next >= self.ends[0]
     }
@@ -94,7 +115,10 @@ impl Keeper {
             let rules = feeds.limits_are_read();
             let spend = feeds.rules_are_read();
             tokio::select! {
-                () = told(&mut stop) => return Ok(()),
+                () = told(&mut stop) => {
+                    self.keep_snapshot(feeds.places(), SNAPSHOT_RECORDS / 10).await;
+                    return Ok(());
+                }
                 () = told(&mut failed) => return Ok(()),
                 batch = feeds.limits.next() => self.take_limits(batch?).await?,
                 batch = feeds.policy.next(), if rules => self.take_policy(batch?).await?,
@@ -102,6 +126,9 @@ impl Keeper {
                 _ = ticker.tick() => {
                     self.look_at_clock().await?;
                     self.report(&feeds);
+                    if self.kept_at.elapsed() >= SNAPSHOT_EVERY {
+                        self.keep_snapshot(feeds.places(), SNAPSHOT_RECORDS).await;
+                    }
                 }
                 Some(ask) = self.asks.recv() => {
                     // Whoever asked may have left: nothing is lost then.
@@ -112,31 +139,99 @@ impl Keeper {
         }
     }
 
-    /// Opens the lanes at their starts.
+    /// Opens the lanes where a snapshot left them, or at their starts.
     async fn open(&mut self) -> Result<Feeds, RunnerError> {
         let lanes = [
             Lane::new(Topic::Limits, self.partition),
             Lane::new(Topic::Policy, 0),
             Lane::new(Topic::Spend, self.partition),
         ];
+        let kept = self.take_snapshot();
+        let mut places = Vec::with_capacity(lanes.len());
         let mut bounds = [Bounds { start: 0, end: 0 }; 3];
-        for (lane, bounds) in lanes.iter().zip(&mut bounds) {
-            *bounds = settle(|| self.journal.bounds(*lane)).await?;
+        for (index, lane) in lanes.into_iter().enumerate() {
+            let place = match &kept {
+                Some(kept) => kept[index],
+                None => settle(|| Place::of(&*self.journal, lane, 0)).await?,
+            };
+            bounds[index] = self.check(place).await?;
+            places.push(place);
         }
-        for (lane, bounds) in lanes.iter().zip(&bounds).take(2) {
-            if bounds.start > 0 {
-                return Err(RunnerError::Cut { lane: *lane, start: bounds.start });
+        let Ok(places) = Places::try_from(places) else {
+            return Err(RunnerError::Task("a lane has no place".to_owned()));
+        };
+        for (place, bounds) in places.iter().zip(&bounds).take(2) {
+            if bounds.start > place.next {
+                return Err(RunnerError::Cut { lane: place.lane, start: bounds.start });
             }
         }
-        let [limits, policy, spend] =
-            [0, 1, 2].map(|it| Feed::new(Arc::clone(&self.journal), lanes[it], bounds[it].start));
-        if let Some(last) = bounds[2].start.checked_sub(1) {
-            tracing::warn!(partition = self.partition, last, "the beginning of spend is not held any more");
-            self.feed(Input::SpendLost { first: 0, last }).await?;
+        let mut next = places.map(|place| place.next);
+        if bounds[2].start > next[2] {
+            let (first, last) = (next[2], bounds[2].start - 1);
+            tracing::warn!(partition = self.partition, first, last, "records of spend are not held any more");
+            self.feed(Input::SpendLost { first, last }).await?;
+            next[2] = bounds[2].start;
         }
+        let [limits, policy, spend] =
+            [0, 1, 2].map(|it| Feed::new(Arc::clone(&self.journal), lanes[it], next[it]));
         let ends = bounds.map(|bounds| bounds.end);
-        tracing::info!(partition = self.partition, limits = ends[0], spend = ends[2], "the ledger reads");
-        Ok(Feeds { limits, policy, spend, ends })
+        tracing::info!(
+            partition = self.partition,
+            from = ?next,
+            limits = ends[0],
+            spend = ends[2],
+            "the ledger reads"
+        );
+        Ok(Feeds { limits, policy, spend, ends, places })
+    }
+
+    /// Holds a place against the journal, through times in which that cannot be reached.
+    async fn check(&self, place: Place) -> Result<Bounds, RunnerError> {
+        let asked = settle(|| async {
+            match place.check(&*self.journal).await {
+                Err(Contradiction::Journal(error)) => Err(error),
+                other => Ok(other),
+            }
+        });
+        Ok(asked.await??)
+    }
+
+    fn snapshot_name(&self) -> String {
+        format!("ledger-{}", self.partition)
+    }
+
+    /// Goes on from the last snapshot, if there is one that can be used.
+    fn take_snapshot(&mut self) -> Option<Places> {
+        let bytes = self.shelf.take(&self.snapshot_name())?;
+        match Core::restore(self.config.clone(), &bytes) {
+            Ok((core, places)) => {
+                self.core = core;
+                Some(places)
+            }
+            Err(error) => {
+                tracing::warn!(partition = self.partition, %error, "the state is rebuilt from the topics");
+                None
+            }
+        }
+    }
+
+    /// Keeps a snapshot when so many records were taken since the last one.
+    async fn keep_snapshot(&mut self, places: Places, at_least: u64) {
+        if self.fresh < at_least {
+            return;
+        }
+        self.fresh = 0;
+        self.kept_at = Instant::now();
+        let (shelf, name) = (Arc::clone(&self.shelf), self.snapshot_name());
+        match self.core.save(places) {
+            Ok(bytes) => {
+                let kept = tokio::task::spawn_blocking(move || shelf.keep(&name, &bytes)).await;
+                if let Err(error) = kept {
+                    tracing::warn!(%error, "a snapshot was not kept");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a snapshot was not kept"),
+        }
     }
 
     async fn take_limits(&mut self, batch: Batch) -> Result<(), RunnerError> {
@@ -199,6 +294,8 @@ impl Keeper {
     }
 
     fn apply(&mut self, input: Input<'_>) -> Result<(), RunnerError> {
+        self.fresh +=
+            u64::from(matches!(input, Input::Limits { .. } | Input::Spend { .. } | Input::Policy(_)));
         let partition = self.partition;
         self.core.apply(input, &mut self.effects).map_err(|halt| RunnerError::Halt { partition, halt })
     }

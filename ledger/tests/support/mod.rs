@@ -17,10 +17,11 @@ use bursar_ledger::core::{Config, Core, Effect, Input, Standing, Timing};
 use bursar_ledger::invariants;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{Fact, Finding, Head, KeyIssued, PolicyPublished, Role};
-use bursar_schemas::ids::{Digest, ProducerId};
+use bursar_schemas::ids::{Digest, Generation, ProducerId};
 use bursar_schemas::policy::Document;
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::{Chains, Identity};
+use bursar_schemas::snapshot::Place;
 use bursar_schemas::wire;
 
 pub const SECOND: i64 = 1_000_000;
@@ -49,6 +50,16 @@ pub struct Node {
     pub superseded: usize,
 }
 
+fn config(number: u8) -> Config {
+    Config {
+        partition: 0,
+        partitions: 1,
+        instance: identity(number, Role::Ledger).producer,
+        deployment_key: deployment_key(),
+        timing: Timing::default(),
+    }
+}
+
 /// The logs.
 #[derive(Default, Clone)]
 pub struct Logs {
@@ -61,15 +72,7 @@ pub struct Logs {
 
 impl Node {
     pub fn new(number: u8) -> Self {
-        let identity = identity(number, Role::Ledger);
-        let config = Config {
-            partition: 0,
-            partitions: 1,
-            instance: identity.producer,
-            deployment_key: deployment_key(),
-            timing: Timing::default(),
-        };
-        let (core, chains) = (Core::new(config), Chains::new(identity));
+        let (core, chains) = (Core::new(config(number)), Chains::new(identity(number, Role::Ledger)));
         Self {
             core,
             chains,
@@ -80,6 +83,23 @@ impl Node {
             under_way: Vec::new(),
             superseded: 0,
         }
+    }
+
+    /// A fresh incarnation that begins with this one's snapshot.
+    pub fn successor(&self, number: u8) -> Self {
+        let place = |topic, next: usize| Place {
+            lane: Lane::new(topic, 0),
+            generation: Generation([1; 16]),
+            next: next as u64,
+        };
+        let places = [
+            place(Topic::Limits, self.limits),
+            place(Topic::Policy, self.policy),
+            place(Topic::Spend, self.spend),
+        ];
+        let (core, found) = Core::restore(config(number), &self.core.save(places).unwrap()).unwrap();
+        assert_eq!(found, places);
+        Self { core, limits: self.limits, policy: self.policy, spend: self.spend, ..Self::new(number) }
     }
 
     pub fn feed(&mut self, input: Input<'_>, logs: &mut Logs) {
@@ -220,11 +240,18 @@ impl Logs {
 }
 
 /// A ledger that reads both logs from scratch shows the same books, and the same is left to answer; whichever
-/// log it reads first.
+/// log it reads first, and also when it goes on from a snapshot taken half way.
 pub fn check_replay(live: &Core, logs: &Logs) {
-    for spend_first in [false, true] {
+    for (spend_first, snapshot) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut logs = logs.clone();
         let mut node = Node::new(99);
+        if snapshot {
+            let (limits, spend) = (logs.limits.len() / 2, logs.spend.len() / 2);
+            node.read_limits(&mut logs, limits);
+            node.read_policy(&mut logs);
+            node.read_spend(&mut logs, spend);
+            node = node.successor(98);
+        }
         if spend_first {
             node.read_spend(&mut logs, usize::MAX / 2);
         }

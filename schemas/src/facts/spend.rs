@@ -212,3 +212,22 @@ avro_record! {
         pub incarnation: ProducerId,
     }
 }
+
+// Within snapshots.
+macro_rules! serde_as_pair {
+    ($name:ident, $first:ident, $second:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serde::Serialize::serialize(&(&self.$first, &self.$second), serializer)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let ($first, $second) = serde::Deserialize::deserialize(deserializer)?;
+                Ok(Self { $first, $second })
+            }
+        }
+    };
+}
+serde_as_pair!(AccountRef, budget, window);
+serde_as_pair!(LeaseId, holder, number);

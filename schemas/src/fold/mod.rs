@@ -22,6 +22,8 @@ pub use state::{Account, Budget, Lease};
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::avro::Micros;
 use crate::facts::{AccountRef, Fact, LeaseId, LimitSet, Mode, Phase, Role, WindowMoved};
 use crate::ids::ProducerId;
@@ -105,13 +107,15 @@ pub enum FoldError {
 }
 
 /// The state that follows from a prefix of `limits`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fold {
     last: Option<u64>,
     seen: BTreeMap<ProducerId, u64>,
     epoch: Option<u64>,
     budgets: BTreeMap<String, Budget>,
+    #[serde(with = "crate::snapshot::pairs")]
     accounts: BTreeMap<AccountRef, Account>,
+    #[serde(with = "crate::snapshot::pairs")]
     leases: BTreeMap<LeaseId, Lease>,
     ended: BTreeSet<ProducerId>,
 }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::avro::Micros;
 use crate::facts::{AccountRef, CreditReason, Mode, Phase, Recovery};
 use crate::money::Money;
 
 /// A budget's limit in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// The amount of each window.
     pub amount: Money,
@@ -34,7 +36,7 @@ impl Default for Budget {
 }
 
 /// A budget in one window.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// First instant of the window.
     pub starts_at: Micros,
@@ -59,13 +61,14 @@ impl Account {
 }
 
 /// A lease as the log has it. Its holder is named by its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The path.
     pub accounts: Vec<AccountRef>,
     /// What was granted.
     pub amount: Money,
     /// What went back, by account.
+    #[serde(with = "crate::snapshot::pairs")]
     pub credited: BTreeMap<AccountRef, Money>,
     /// Admission must stop.
     pub revoked: bool,

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::document::Document;
 use crate::avro::Micros;
 use crate::facts::Fact;
@@ -10,7 +12,7 @@ use crate::ids::{Digest, ProducerId};
 use crate::money::Money;
 
 /// A virtual key as it was issued.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issued {
     /// Its id.
     pub key: String,
@@ -35,7 +37,7 @@ pub struct Issued {
 }
 
 /// A change of a budget's limit by an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Raise {
     /// The budget.
     pub budget: String,
@@ -55,7 +57,7 @@ pub enum PolicyVerdict {
 }
 
 /// What is in force.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyState {
     /// The version in force; 0 before the first.
     pub version: u64,
