@@ -8,7 +8,7 @@ const LONGEST_FILE: usize = 400;
 
 /// Files that may be longer, with the lines they have now. A ratchet: the numbers only ever fall, and a file
 /// that has become short enough leaves the list.
-const LONGER: [(&str, usize); 1] = [("gateway-shim/src/leases.rs", 404)];
+const LONGER: [(&str, usize); 0] = [];
 
 const PAGES: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
 

@@ -4,6 +4,8 @@
 //! comparison with it. A return is subtracted here before it is sent. Nothing is admitted under a lease that
 //! was revoked, or that shows a credit which was not returned from here.
 
+mod turn;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -117,6 +119,27 @@ pub struct LeaseBook {
     next: u64,
     paths: HashMap<Path, PathBook>,
     leases: HashMap<u64, Held>,
+    /// Returns that could not be written yet, in order.
+    unsent: Vec<GiveBack>,
+}
+
+/// How a lease stands with its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldLease<'a> {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its path.
+    pub path: &'a Path,
+    /// What was granted.
+    pub granted: Money,
+    /// What attempts under it cost.
+    pub settled: Money,
+    /// What attempts in flight may cost.
+    pub reserved: Money,
+    /// What went back, sent or to be sent.
+    pub returned: Money,
+    /// True when nothing is admitted under it any more.
+    pub stopped: bool,
 }
 
 fn times(amount: Money, factor: i128) -> Money {
@@ -131,7 +154,14 @@ impl LeaseBook {
     /// An empty book. `first` is the first lease number; an incarnation's books must share no numbers.
     #[must_use]
     pub fn new(holder: ProducerId, sizing: LeaseSizing, first: u64) -> Self {
-        Self { holder, sizing, next: first, paths: HashMap::new(), leases: HashMap::new() }
+        Self {
+            holder,
+            sizing,
+            next: first,
+            paths: HashMap::new(),
+            leases: HashMap::new(),
+            unsent: Vec::new(),
+        }
     }
 
     /// Sets money aside under a lease of the path that has enough left; the fullest is spared, so that small
@@ -280,6 +310,19 @@ impl LeaseBook {
         self.paths.values().filter_map(|book| book.asked.as_ref().map(|asked| asked.at)).min()
     }
 
+    /// Every lease in use or still to be given back, in no order.
+    pub fn held(&self) -> impl Iterator<Item = HeldLease<'_>> {
+        self.leases.iter().map(|(number, held)| HeldLease {
+            lease: LeaseId { holder: self.holder, number: *number },
+            path: &held.path,
+            granted: held.granted,
+            settled: held.settled,
+            reserved: held.reserved,
+            returned: held.returned,
+            stopped: held.stopped,
+        })
+    }
+
     /// What is left on a path.
     #[must_use]
     pub fn left(&self, path: &[AccountRef]) -> Money {
@@ -294,109 +337,6 @@ impl LeaseBook {
         let left = self.leases.values().filter(|held| !held.stopped);
         let left = left.map(|held| held.left().max(Money::ZERO)).sum();
         (left, self.paths.values().map(|book| book.rate).sum())
-    }
-
-    /// A turn of about a second: rates move on, and what is not needed is given back. `over` tells whether an
-    /// account's window has ended, `gone` whether it is closed, when returns would come too late.
-    pub fn turn(
-        &mut self,
-        now: Micros,
-        over: impl Fn(&AccountRef) -> bool,
-        gone: impl Fn(&AccountRef) -> bool,
-    ) -> Vec<GiveBack> {
-        for book in self.paths.values_mut() {
-            let since = std::mem::take(&mut book.settled_since);
-            book.refused_lately = false;
-            book.rate =
-                Money::from_pico((book.rate.pico().saturating_mul(3).saturating_add(since.pico())) / 4);
-        }
-        self.leases.retain(|_, held| held.reserved.is_positive() || !held.path.iter().all(&gone));
-        let mut numbers: Vec<u64> = self.leases.keys().copied().collect();
-        numbers.sort_unstable();
-        let found = numbers.into_iter().filter_map(|number| self.turn_lease(number, now, &over)).collect();
-        self.tidy(&gone);
-        found
-    }
-
-    fn turn_lease(
-        &mut self,
-        number: u64,
-        now: Micros,
-        over: &impl Fn(&AccountRef) -> bool,
-    ) -> Option<GiveBack> {
-        let held = self.leases.get_mut(&number)?;
-        let idle_after = micros(self.sizing.idle_after);
-        if held.path.iter().any(over) {
-            held.stopped = true;
-        }
-        let idle = now.0.saturating_sub(held.used_at.0) >= idle_after && !held.reserved.is_positive();
-        if held.stopped || idle {
-            return self.give_back(number, Money::ZERO);
-        }
-        let target = self.paths.get(&held.path)?.target(self.sizing.horizon_seconds);
-        if held.left() <= times(target, 4) {
-            held.ample_since = None;
-            return None;
-        }
-        let since = *held.ample_since.get_or_insert(now);
-        if now.0.saturating_sub(since.0) < idle_after {
-            return None;
-        }
-        held.ample_since = None;
-        self.give_back(number, target)
-    }
-
-    /// Gives back what is left above `keep`; the last return when nothing is kept and nothing is in flight.
-    fn give_back(&mut self, number: u64, keep: Money) -> Option<GiveBack> {
-        let held = self.leases.get_mut(&number)?;
-        let amount = held.left().minus(keep);
-        let last = !keep.is_positive() && !held.reserved.is_positive();
-        held.stopped |= last;
-        if amount.is_positive() {
-            held.returned = held.returned.plus(amount);
-            held.returns += 1;
-            held.sent.push((held.returns, amount));
-        }
-        let returned = amount.is_positive().then_some(GiveBack {
-            lease: LeaseId { holder: self.holder, number },
-            number: held.returns,
-            amount,
-            last,
-        });
-        if last
-            && let Some(held) = self.leases.remove(&number)
-            && let Some(book) = self.paths.get_mut(&held.path)
-        {
-            book.leases.retain(|other| *other != number);
-        }
-        returned
-    }
-
-    /// Gives back all that is idle in leases that draw on an account, so that it can be granted anew in one
-    /// piece.
-    pub fn give_back_sharing(&mut self, account: Option<&AccountRef>) -> Vec<GiveBack> {
-        let shares = |held: &Held| account.is_none_or(|account| held.path.contains(account));
-        let mut numbers: Vec<u64> =
-            self.leases.iter().filter(|(_, held)| shares(held)).map(|(number, _)| *number).collect();
-        numbers.sort_unstable();
-        numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect()
-    }
-
-    /// Gives back what is left in leases under which admission has stopped.
-    pub fn give_back_stopped(&mut self) -> Vec<GiveBack> {
-        let mut numbers: Vec<u64> =
-            self.leases.iter().filter(|(_, held)| held.stopped).map(|(number, _)| *number).collect();
-        numbers.sort_unstable();
-        numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect()
-    }
-
-    /// Forgets paths of windows that are gone, and leases that are.
-    fn tidy(&mut self, gone: &impl Fn(&AccountRef) -> bool) {
-        let leases = &self.leases;
-        self.paths.retain(|path, book| {
-            book.leases.retain(|number| leases.contains_key(number));
-            !(book.leases.is_empty() && path.iter().any(gone))
-        });
     }
 }
 

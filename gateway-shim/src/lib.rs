@@ -5,8 +5,9 @@
 //! | [`inspect`], [`splice`] | reads a body once, rewrites it by spans | yes |
 //! | [`bound`] | the upper bound of an attempt's cost | yes |
 //! | [`leases`] | what this incarnation may spend without asking | yes |
+//! | [`owed`] | what an attempt is charged for | yes |
 //! | [`scan`], [`usage`] | reads an answer while it passes | yes |
-//! | `limits` | follows `limits`, admits under leases | |
+//! | [`limits`] | follows `limits`, admits under leases | its core |
 //! | `gate`, `proxy`, `open`, `answer` | a request's way: whose key, which target, attempts, the one closing fact | |
 //! | `server` | listens, follows `policy`, shuts down | |
 //!
@@ -20,8 +21,9 @@ mod config;
 mod gate;
 pub mod inspect;
 pub mod leases;
-mod limits;
+pub mod limits;
 mod open;
+pub mod owed;
 mod proxy;
 mod refusal;
 pub mod scan;

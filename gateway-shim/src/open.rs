@@ -15,7 +15,9 @@ use bursar_schemas::price::Price;
 use bursar_schemas::producer::Draft;
 
 use crate::leases::Path;
+use crate::owed::{Owed, owed};
 use crate::scan::Learned;
+use crate::usage::Reported;
 use crate::world::World;
 
 /// One attempt at a provider, from its reservation on.
@@ -76,25 +78,24 @@ fn charge(attempt: &Attempt, outcome: AttemptOutcome, learned: &Learned) -> Resu
         basis,
         lines: Vec::new(),
     };
-    let Some(reported) = &learned.usage else {
-        return match outcome {
-            _ if !attempt.sent => Err(VoidReason::NotSent),
-            AttemptOutcome::Unreachable => Err(VoidReason::Unreachable),
-            AttemptOutcome::Rejected => Err(VoidReason::Rejected),
-            // It may have been served and billed: only the bound is sure.
-            _ if attempt.price.is_none() => Ok(at_bound(Basis::Unpriced)),
-            _ => Ok(at_bound(Basis::Reservation)),
-        };
-    };
-    match attempt.price.as_ref().map(|price| price.cost(&reported.usage, learned.service_tier.as_deref())) {
-        Some(Ok(lines)) => Ok(Charge {
-            amount: lines.iter().map(|line| line.amount).sum(),
-            confidence: Confidence::Reported,
-            basis: Basis::Usage,
-            lines,
-        }),
-        // A meter without a price: never nothing where something was reserved.
-        Some(Err(_)) | None => Ok(at_bound(Basis::Unpriced)),
+    let usage = learned.usage.as_ref();
+    match owed(attempt.sent, outcome, usage.is_some(), attempt.price.is_some()) {
+        Owed::Nothing(reason) => Err(reason),
+        Owed::Bound(basis) => Ok(at_bound(basis)),
+        Owed::Usage => {
+            let tier = learned.service_tier.as_deref();
+            let cost = |(price, usage): (&Arc<Price>, &Reported)| price.cost(&usage.usage, tier);
+            match attempt.price.as_ref().zip(usage).map(cost) {
+                Some(Ok(lines)) => Ok(Charge {
+                    amount: lines.iter().map(|line| line.amount).sum(),
+                    confidence: Confidence::Reported,
+                    basis: Basis::Usage,
+                    lines,
+                }),
+                // A meter without a price: never nothing where something was reserved.
+                Some(Err(_)) | None => Ok(at_bound(Basis::Unpriced)),
+            }
+        }
     }
 }
 

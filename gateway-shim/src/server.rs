@@ -188,7 +188,7 @@ impl RunningShim {
         let world = &self.world;
         let version = world.policy().directory.version;
         for limits in &world.limits {
-            world.give_back(limits.partition, limits.give_back_all());
+            world.give_back(limits, limits.give_back_all());
             let head = Head::draft(world.now(), version, "");
             let fact = Fact::from(ShimEnded { head, incarnation: world.recorder.producer() });
             world.note(vec![Draft { lane: Lane::new(Topic::Spend, limits.partition), fact }]);

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{Fact, Head, LeaseRequested, LeaseReturned};
+use bursar_schemas::facts::Head;
 use bursar_schemas::ids::{Digest, Pseudonym, RequestId};
 use bursar_schemas::ports::{OutletError, Receipt};
 use bursar_schemas::position::{Lane, Topic, partition_of};
@@ -21,7 +21,7 @@ use bursar_schemas::snapshot::Shelf;
 
 use crate::config::{Clock, Random, ShimConfig};
 use crate::leases::{Ask, GiveBack};
-use crate::limits::Limits;
+use crate::limits::{Limits, Waits, request_fact, return_fact};
 use crate::telemetry::Metrics;
 use crate::upstream::{Keys, Policy, UpstreamClient};
 
@@ -68,8 +68,9 @@ impl World {
         client: UpstreamClient,
     ) -> Self {
         let holder = recorder.producer();
-        let limits =
-            (0..config.partitions).map(|partition| Arc::new(Limits::new(partition, holder, config.leases)));
+        let waits = Waits { lease: config.lease_wait, silence: config.ledger_silence };
+        let limits = (0..config.partitions)
+            .map(|partition| Arc::new(Limits::new(partition, holder, config.leases, waits)));
         Self {
             limits: limits.collect(),
             pseudonyms: keyed(&config.pseudonym_key),
@@ -156,35 +157,29 @@ impl World {
         Head::draft(self.now(), self.policy.read().directory.version, "")
     }
 
-    /// Writes returns and then a question for a lease; false when they were not taken.
-    pub(crate) fn ask(&self, partition: u32, given: Vec<GiveBack>, ask: &Ask) -> bool {
-        let lane = Lane::new(Topic::Spend, partition);
-        let mut drafts = self.returns(lane, given);
-        let fact = Fact::from(LeaseRequested {
-            head: self.head(),
-            lease: ask.lease,
-            accounts: ask.path.to_vec(),
-            wanted: ask.wanted,
-            minimum: ask.minimum,
-        });
-        drafts.push(Draft { lane, fact });
-        self.note(drafts)
+    /// Writes returns and then a question for a lease; false when they were not taken: the returns are then kept
+    /// for the next turn.
+    pub(crate) fn ask(&self, limits: &Limits, given: Vec<GiveBack>, ask: &Ask) -> bool {
+        let lane = Lane::new(Topic::Spend, limits.partition);
+        let mut drafts = self.returns(lane, &given);
+        drafts.push(Draft { lane, fact: request_fact(self.head(), ask) });
+        let taken = self.note(drafts);
+        if !taken {
+            limits.unsent(given);
+        }
+        taken
     }
 
-    /// Writes returns. One that is not taken is money stranded until its window ends, never money spent twice.
-    pub(crate) fn give_back(&self, partition: u32, given: Vec<GiveBack>) {
-        let drafts = self.returns(Lane::new(Topic::Spend, partition), given);
-        if !drafts.is_empty() {
-            self.note(drafts);
+    /// Writes returns. What is not taken is kept for the next turn.
+    pub(crate) fn give_back(&self, limits: &Limits, given: Vec<GiveBack>) {
+        let drafts = self.returns(Lane::new(Topic::Spend, limits.partition), &given);
+        if !drafts.is_empty() && !self.note(drafts) {
+            limits.unsent(given);
         }
     }
 
-    fn returns(&self, lane: Lane, given: Vec<GiveBack>) -> Vec<Draft> {
-        let fact = |given: GiveBack| {
-            let GiveBack { lease, number, amount, last } = given;
-            Fact::from(LeaseReturned { head: self.head(), lease, number, amount, last })
-        };
-        given.into_iter().map(|given| Draft { lane, fact: fact(given) }).collect()
+    fn returns(&self, lane: Lane, given: &[GiveBack]) -> Vec<Draft> {
+        given.iter().map(|given| Draft { lane, fact: return_fact(self.head(), given) }).collect()
     }
 
     /// True when one more fact about an unknown key may be written this second.

@@ -5,6 +5,7 @@
 //! | [`core`] | the state machine of one partition: inputs in, effects out |
 //! | [`runner`] | a small asynchronous runner around it, over the two ports alone |
 //! | [`books`] | how accounts stand, for people |
+//! | [`reading`] | from where and in which order the three lanes are read |
 //! | [`invariants`] | what holds at every moment, L1 to L5 |
 //! | [`decode`] | a borrowed reading of the facts that make up nearly all of `spend` |
 //!
@@ -20,4 +21,5 @@ pub mod books;
 pub mod core;
 pub mod decode;
 pub mod invariants;
+pub mod reading;
 pub mod runner;

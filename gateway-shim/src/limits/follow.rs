@@ -102,7 +102,7 @@ impl Follower {
             }
             self.limits.changed.notify_waiters();
             if revoked {
-                self.world.give_back(self.limits.partition, self.limits.give_back_stopped());
+                self.world.give_back(&self.limits, self.limits.give_back_stopped());
             }
             let due = self.kept_at.is_none_or(|at| at.elapsed() >= SNAPSHOT_EVERY);
             if due && self.next >= bounds.end {

@@ -15,7 +15,7 @@ pub(super) async fn run(world: Arc<World>) {
         ticks.tick().await;
         let now = world.now();
         for limits in &world.limits {
-            world.give_back(limits.partition, limits.turn(now));
+            world.give_back(limits, limits.turn(now));
         }
         if let Err(error) = world.recorder.record_heads(now) {
             tracing::warn!(%error, "signed heads were not taken");

@@ -16,6 +16,7 @@ use super::feed::{Feed, settle};
 use super::handle::{Ask, PartitionStatus};
 use super::{Clock, RunnerError};
 use crate::core::{Config, Core, Effect, Input, Places, Standing};
+use crate::reading::Reading;
 
 /// Appends that may be unacknowledged at once; more wait.
 const RECEIPTS: usize = 256;
@@ -48,16 +49,24 @@ pub(super) struct Keeper {
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 const SNAPSHOT_RECORDS: u64 = 10_000;
 
-/// The three lanes, the lives of their topics, and where they ended at the start.
+/// The three lanes, in which order they are read, and the lives of their topics.
 struct Feeds {
     limits: Feed,
     policy: Feed,
     spend: Feed,
-    ends: [u64; 3],
+    reading: Reading,
     places: Places,
 }
 
 impl Feeds {
+    /// Where the lanes are now.
+    fn reading(&mut self) -> &Reading {
+        self.reading.limits = self.limits.next;
+        self.reading.policy = self.policy.next;
+        self.reading.spend = self.spend.next;
+        &self.reading
+    }
+
     /// How far they were read.
     fn places(&self) -> Places {
         let mut places = self.places;
@@ -65,19 +74,6 @@ impl Feeds {
             place.next = feed.next;
         }
         places
-    }
-
-    fn limits_are_read(&self) -> bool {
-        self.limits.next >= self.ends[0]
-    }
-
-    /// `limits` and `policy` were read to their ends: what `spend` says can be understood.
-    fn rules_are_read(&self) -> bool {
-        self.limits_are_read() && self.policy.next >= self.ends[1]
-    }
-
-    fn all_are_read(&self) -> bool {
-        self.rules_are_read() && self.spend.next >= self.ends[2]
     }
 }
 
@@ -103,7 +99,7 @@ impl Keeper {
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.look_at_clock().await?;
         loop {
-            if !ready && feeds.all_are_read() {
+            if !ready && feeds.reading().is_ready() {
                 ready = true;
                 tracing::info!(partition = self.partition, "the ledger has read what was there");
                 self.feed(Input::Ready).await?;
@@ -112,8 +108,8 @@ impl Keeper {
             if shown != self.core.standing() {
                 self.report(&feeds);
             }
-            let rules = feeds.limits_are_read();
-            let spend = feeds.rules_are_read();
+            let rules = feeds.reading().may_read_policy();
+            let spend = feeds.reading().may_read_spend();
             tokio::select! {
                 () = told(&mut stop) => {
                     self.keep_snapshot(feeds.places(), SNAPSHOT_RECORDS / 10).await;
@@ -160,29 +156,17 @@ impl Keeper {
         let Ok(places) = Places::try_from(places) else {
             return Err(RunnerError::Task("a lane has no place".to_owned()));
         };
-        for (place, bounds) in places.iter().zip(&bounds).take(2) {
-            if bounds.start > place.next {
-                return Err(RunnerError::Cut { lane: place.lane, start: bounds.start });
-            }
-        }
-        let mut next = places.map(|place| place.next);
-        if bounds[2].start > next[2] {
-            let (first, last) = (next[2], bounds[2].start - 1);
+        let next = places.map(|place| place.next);
+        let reading = Reading::go_on(next, bounds)
+            .map_err(|(index, cut)| RunnerError::Cut { lane: lanes[index], start: cut.start })?;
+        let [limits, policy, spend] = [(0, reading.limits), (1, reading.policy), (2, reading.spend)]
+            .map(|(lane, next)| Feed::new(Arc::clone(&self.journal), lanes[lane], next));
+        if let Some((first, last)) = reading.lost_after(next[2]) {
             tracing::warn!(partition = self.partition, first, last, "records of spend are not held any more");
             self.feed(Input::SpendLost { first, last }).await?;
-            next[2] = bounds[2].start;
         }
-        let [limits, policy, spend] =
-            [0, 1, 2].map(|it| Feed::new(Arc::clone(&self.journal), lanes[it], next[it]));
-        let ends = bounds.map(|bounds| bounds.end);
-        tracing::info!(
-            partition = self.partition,
-            from = ?next,
-            limits = ends[0],
-            spend = ends[2],
-            "the ledger reads"
-        );
-        Ok(Feeds { limits, policy, spend, ends, places })
+        tracing::info!(partition = self.partition, from = ?next, to = ?reading.ends(), "the ledger reads");
+        Ok(Feeds { limits, policy, spend, reading, places })
     }
 
     /// Holds a place against the journal, through times in which that cannot be reached.
@@ -276,7 +260,7 @@ impl Keeper {
         let standing = self.core.standing();
         if standing == Standing::CatchingUp && self.ticks.is_multiple_of(PROGRESS) {
             let (partition, limits, spend) = (self.partition, feeds.limits.next, feeds.spend.next);
-            tracing::info!(partition, limits, spend, ends = ?feeds.ends, "the ledger catches up");
+            tracing::info!(partition, limits, spend, ends = ?feeds.reading.ends(), "the ledger catches up");
         }
         let troubles = [&feeds.limits, &feeds.policy, &feeds.spend];
         let trouble = troubles.iter().find_map(|feed| feed.trouble.clone());

@@ -53,6 +53,12 @@ impl std::hash::Hash for AccountRef {
     }
 }
 impl Copy for LeaseId {}
+impl std::hash::Hash for LeaseId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.holder.hash(state);
+        self.number.hash(state);
+    }
+}
 impl PartialOrd for LeaseId {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))

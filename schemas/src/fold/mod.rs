@@ -107,7 +107,7 @@ pub enum FoldError {
 }
 
 /// The state that follows from a prefix of `limits`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fold {
     last: Option<u64>,
     seen: BTreeMap<ProducerId, u64>,

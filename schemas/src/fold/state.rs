@@ -9,7 +9,7 @@ use crate::facts::{AccountRef, CreditReason, Mode, Phase, Recovery};
 use crate::money::Money;
 
 /// A budget's limit in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Budget {
     /// The amount of each window.
     pub amount: Money,
@@ -36,7 +36,7 @@ impl Default for Budget {
 }
 
 /// A budget in one window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// First instant of the window.
     pub starts_at: Micros,
@@ -61,7 +61,7 @@ impl Account {
 }
 
 /// A lease as the log has it. Its holder is named by its id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
     /// The path.
     pub accounts: Vec<AccountRef>,

@@ -1,0 +1,128 @@
+//! What goes back: each second, on a revocation, and to be granted anew in one piece.
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{AccountRef, LeaseId};
+use bursar_schemas::money::Money;
+
+use super::{GiveBack, Held, LeaseBook, micros, times};
+
+impl LeaseBook {
+    /// A turn of about a second: rates move on, and what is not needed is given back. `over` tells whether an
+    /// account's window has ended, `gone` whether it is closed, when returns would come too late.
+    pub fn turn(
+        &mut self,
+        now: Micros,
+        over: impl Fn(&AccountRef) -> bool,
+        gone: impl Fn(&AccountRef) -> bool,
+    ) -> Vec<GiveBack> {
+        for book in self.paths.values_mut() {
+            let since = std::mem::take(&mut book.settled_since);
+            book.refused_lately = false;
+            book.rate =
+                Money::from_pico((book.rate.pico().saturating_mul(3).saturating_add(since.pico())) / 4);
+        }
+        self.leases.retain(|_, held| held.reserved.is_positive() || !held.path.iter().all(&gone));
+        let mut numbers: Vec<u64> = self.leases.keys().copied().collect();
+        numbers.sort_unstable();
+        let found: Vec<GiveBack> =
+            numbers.into_iter().filter_map(|number| self.turn_lease(number, now, &over)).collect();
+        self.tidy(&gone);
+        self.after_unsent(found)
+    }
+
+    /// Takes back returns that could not be written: they go first next time, since the last return of a lease
+    /// closes it and what came later would be too late.
+    pub fn unsent(&mut self, returns: Vec<GiveBack>) {
+        let later = std::mem::replace(&mut self.unsent, returns);
+        self.unsent.extend(later);
+    }
+
+    fn after_unsent(&mut self, found: Vec<GiveBack>) -> Vec<GiveBack> {
+        let mut all = std::mem::take(&mut self.unsent);
+        all.extend(found);
+        all
+    }
+
+    fn turn_lease(
+        &mut self,
+        number: u64,
+        now: Micros,
+        over: &impl Fn(&AccountRef) -> bool,
+    ) -> Option<GiveBack> {
+        let held = self.leases.get_mut(&number)?;
+        let idle_after = micros(self.sizing.idle_after);
+        if held.path.iter().any(over) {
+            held.stopped = true;
+        }
+        let idle = now.0.saturating_sub(held.used_at.0) >= idle_after && !held.reserved.is_positive();
+        if held.stopped || idle {
+            return self.give_back(number, Money::ZERO);
+        }
+        let target = self.paths.get(&held.path)?.target(self.sizing.horizon_seconds);
+        if held.left() <= times(target, 4) {
+            held.ample_since = None;
+            return None;
+        }
+        let since = *held.ample_since.get_or_insert(now);
+        if now.0.saturating_sub(since.0) < idle_after {
+            return None;
+        }
+        held.ample_since = None;
+        self.give_back(number, target)
+    }
+
+    /// Gives back what is left above `keep`; the last return when nothing is kept and nothing is in flight.
+    fn give_back(&mut self, number: u64, keep: Money) -> Option<GiveBack> {
+        let held = self.leases.get_mut(&number)?;
+        let amount = held.left().minus(keep);
+        let last = !keep.is_positive() && !held.reserved.is_positive();
+        held.stopped |= last;
+        if amount.is_positive() {
+            held.returned = held.returned.plus(amount);
+            held.returns += 1;
+            held.sent.push((held.returns, amount));
+        }
+        let returned = amount.is_positive().then_some(GiveBack {
+            lease: LeaseId { holder: self.holder, number },
+            number: held.returns,
+            amount,
+            last,
+        });
+        if last
+            && let Some(held) = self.leases.remove(&number)
+            && let Some(book) = self.paths.get_mut(&held.path)
+        {
+            book.leases.retain(|other| *other != number);
+        }
+        returned
+    }
+
+    /// Gives back all that is idle in leases that draw on an account, so that it can be granted anew in one
+    /// piece.
+    pub fn give_back_sharing(&mut self, account: Option<&AccountRef>) -> Vec<GiveBack> {
+        let shares = |held: &Held| account.is_none_or(|account| held.path.contains(account));
+        let mut numbers: Vec<u64> =
+            self.leases.iter().filter(|(_, held)| shares(held)).map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        let found = numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect();
+        self.after_unsent(found)
+    }
+
+    /// Gives back what is left in leases under which admission has stopped.
+    pub fn give_back_stopped(&mut self) -> Vec<GiveBack> {
+        let mut numbers: Vec<u64> =
+            self.leases.iter().filter(|(_, held)| held.stopped).map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        let found = numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect();
+        self.after_unsent(found)
+    }
+
+    /// Forgets paths of windows that are gone, and leases that are.
+    fn tidy(&mut self, gone: &impl Fn(&AccountRef) -> bool) {
+        let leases = &self.leases;
+        self.paths.retain(|path, book| {
+            book.leases.retain(|number| leases.contains_key(number));
+            !(book.leases.is_empty() && path.iter().any(gone))
+        });
+    }
+}

@@ -1,0 +1,296 @@
+//! What one partition of `limits` says and what this incarnation may spend by it, as a pure state machine: records
+//! and questions in, leases, asks and returns out. Nothing here waits, reads a clock or writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{
+    AccountRef, BalanceStated, Fact, Head, LeaseId, LeaseRefusal, LeaseRequested, LeaseReturned, Mode, Phase,
+};
+use bursar_schemas::fold::{Fold, FoldError, Ignored, Verdict, Void};
+use bursar_schemas::ids::ProducerId;
+use bursar_schemas::money::Money;
+use bursar_schemas::policy::Budget;
+use bursar_schemas::snapshot::{self, NotASnapshot, Place};
+use bursar_schemas::wire::Unreadable;
+
+use crate::config::LeaseSizing;
+use crate::leases::{Ask, GiveBack, LeaseBook, Path};
+
+/// How long a request waits, and when the ledger counts as silent.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    /// How long a request waits for a lease.
+    pub lease: Duration,
+    /// A ledger that says nothing for that long is held to be silent.
+    pub silence: Duration,
+}
+
+/// The fold, the lease book and the stated balances of one partition.
+#[derive(Debug)]
+pub struct LimitsCore {
+    pub(super) fold: Fold,
+    pub(super) book: LeaseBook,
+    pub(super) waits: Waits,
+    holder: ProducerId,
+    balances: BTreeMap<AccountRef, Money>,
+    /// When the newest record was read, by this process's clock.
+    pub(super) seen_at: Option<Micros>,
+    caught_up: bool,
+    /// The journal is away since the start: what a snapshot says is all there is.
+    from_snapshot: bool,
+    /// Why reading had to stop; nothing is admitted any more.
+    pub(super) stopped: Option<String>,
+}
+
+/// Which accounts a request draws on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawn {
+    /// The accounts, sorted.
+    pub path: Path,
+    /// True when a lease must cover the path.
+    pub blocks: bool,
+    /// A blocking budget whose window is not in the log (yet).
+    pub missing: Option<String>,
+}
+
+/// How one partition of `limits` stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Age of the newest record, in microseconds; none before the first.
+    pub age_us: Option<i64>,
+    /// True once all was read that was there at the start.
+    pub caught_up: bool,
+    /// True while the journal is away since the start, and a snapshot is all there is.
+    pub from_snapshot: bool,
+    /// Why reading stopped.
+    pub stopped: Option<String>,
+    /// What is left in leases.
+    pub left: Money,
+    /// What is spent per second.
+    pub rate: Money,
+    /// How long the ledger has owed an answer, in microseconds.
+    pub owed_us: Option<u64>,
+}
+
+pub(super) const fn blocks(mode: Mode) -> bool {
+    matches!(mode, Mode::Hard | Mode::Bounded)
+}
+
+impl LimitsCore {
+    /// A core that has read nothing.
+    #[must_use]
+    pub fn new(partition: u32, holder: ProducerId, sizing: LeaseSizing, waits: Waits) -> Self {
+        Self::resume(Fold::default(), partition, holder, sizing, waits)
+    }
+
+    /// A core that goes on after a snapshot of the whole fold. The incarnation must be new: it holds nothing.
+    #[must_use]
+    pub fn resume(fold: Fold, partition: u32, holder: ProducerId, sizing: LeaseSizing, waits: Waits) -> Self {
+        // Numbers of different partitions never meet, so a lease id is unique over all of them.
+        let first = (u64::from(partition) << 40) + 1;
+        Self {
+            fold,
+            book: LeaseBook::new(holder, sizing, first),
+            waits,
+            holder,
+            balances: BTreeMap::new(),
+            seen_at: None,
+            caught_up: false,
+            from_snapshot: false,
+            stopped: None,
+        }
+    }
+
+    /// The accounts of these budgets at an accounting time.
+    #[must_use]
+    pub fn drawn(&self, budgets: &[&Arc<Budget>], at: Micros) -> Drawn {
+        let mut accounts = Vec::with_capacity(budgets.len());
+        let (mut blocking, mut missing) = (false, None);
+        for budget in budgets {
+            // Before its first `LimitSet` a budget promises what policy says; no grant can count on it yet.
+            let mode = self.fold.budget(&budget.id).map_or(budget.mode, |found| found.mode);
+            blocking |= blocks(mode);
+            match self.fold.account_at(&budget.id, at) {
+                Some((account, _)) => accounts.push(account.clone()),
+                None if blocks(mode) => missing = Some(budget.id.clone()),
+                None => {}
+            }
+        }
+        accounts.sort();
+        accounts.dedup();
+        Drawn { path: accounts.into(), blocks: blocking, missing }
+    }
+
+    /// Takes the next record; true when a lease of this incarnation was revoked.
+    ///
+    /// # Errors
+    /// When the log cannot be followed any further.
+    pub fn apply(
+        &mut self,
+        offset: u64,
+        fact: &Result<Fact, Unreadable>,
+        now: Micros,
+    ) -> Result<bool, FoldError> {
+        let verdict = self.fold.apply_record(offset, fact)?;
+        self.seen_at = Some(now);
+        let Ok(fact) = fact else { return Ok(false) };
+        match (verdict, fact) {
+            (Verdict::Counted, Fact::LeaseGranted(grant)) => {
+                self.book.granted(grant.lease, &grant.accounts, grant.amount, now);
+            }
+            // A void grant answers the question, unless its writer was superseded: the successor asks again.
+            (Verdict::Void(void), Fact::LeaseGranted(grant))
+                if !matches!(void, Void::WrongEpoch | Void::GrantedBefore) =>
+            {
+                self.book.refused(grant.lease, LeaseRefusal::InFlight, None);
+            }
+            (Verdict::Counted, Fact::LeaseRefused(refused)) => {
+                self.book.refused(refused.lease, refused.reason, refused.account.clone());
+            }
+            (Verdict::Counted, Fact::LeaseCredited(credit)) => {
+                self.book.credited(credit.lease, credit.number, credit.amount, credit.reason);
+            }
+            (Verdict::Counted, Fact::LeaseRevoked(revoked)) => {
+                self.book.revoked(revoked.lease);
+                return Ok(revoked.lease.holder == self.holder);
+            }
+            (Verdict::Counted, Fact::LeaseClosed(closed)) => self.book.revoked(closed.lease),
+            (Verdict::Ignored(Ignored::NotBinding), Fact::BalanceStated(stated)) => self.state(stated),
+            (Verdict::Counted, Fact::IncarnationEnded(ended)) if ended.incarnation == self.holder => {
+                self.stop("this incarnation was ended in the log".to_owned());
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn state(&mut self, stated: &BalanceStated) {
+        if self.fold.epoch() == Some(stated.epoch) {
+            self.balances.insert(stated.account.clone(), stated.settled);
+        }
+    }
+
+    /// What an account is said to have settled.
+    pub(super) fn settled(&self, account: &AccountRef) -> Money {
+        self.balances.get(account).copied().unwrap_or(Money::ZERO)
+    }
+
+    /// An attempt is over: its reservation is replaced by what it cost.
+    pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) {
+        self.book.settle(lease, reserved, amount);
+    }
+
+    /// A turn of about a second: what is not needed goes back.
+    pub fn turn(&mut self, now: Micros) -> Vec<GiveBack> {
+        let Self { fold, book, balances, .. } = self;
+        let over = |account: &AccountRef| {
+            fold.account(account)
+                .is_none_or(|found| found.phase != Phase::Open || found.ends_at.is_some_and(|end| now >= end))
+        };
+        let gone =
+            |account: &AccountRef| fold.account(account).is_none_or(|found| found.phase == Phase::Closed);
+        balances.retain(|account, _| fold.account(account).is_some());
+        book.turn(now, over, gone)
+    }
+
+    /// All that is left, given back for good.
+    pub fn give_back_all(&mut self) -> Vec<GiveBack> {
+        self.book.give_back_sharing(None)
+    }
+
+    /// What is left in leases that were revoked.
+    pub fn give_back_stopped(&mut self) -> Vec<GiveBack> {
+        self.book.give_back_stopped()
+    }
+
+    /// Returns could not be written: they are kept for the next turn.
+    pub fn unsent(&mut self, returns: Vec<GiveBack>) {
+        self.book.unsent(returns);
+    }
+
+    /// A question could not be written: it is open no more.
+    pub fn unask(&mut self, ask: &Ask) {
+        self.book.unask(ask);
+    }
+
+    /// Reading had to stop; the first reason stays.
+    pub fn stop(&mut self, reason: String) {
+        self.stopped.get_or_insert(reason);
+    }
+
+    /// All was read that was there at the start.
+    pub const fn catch_up(&mut self) {
+        self.caught_up = true;
+        self.from_snapshot = false;
+    }
+
+    /// Goes on without the journal: no lease is held, so whatever needs one is refused until it is back.
+    pub const fn go_on_from_snapshot(&mut self) {
+        self.from_snapshot = true;
+    }
+
+    /// What was read, as a snapshot at a place. Leases are not in it: each incarnation has its own.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, place: Place) -> Result<Vec<u8>, NotASnapshot> {
+        let balances: Vec<_> = self.balances.iter().collect();
+        snapshot::write(&(place, &self.fold, balances))
+    }
+
+    /// Takes over what a snapshot says; returns where to read on. The incarnation must be new: it holds nothing.
+    ///
+    /// # Errors
+    /// When the bytes are not such a snapshot.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<Place, NotASnapshot> {
+        let (place, fold, balances): (Place, Fold, Vec<(AccountRef, Money)>) = snapshot::read(bytes)?;
+        self.fold = fold;
+        self.balances = balances.into_iter().collect();
+        Ok(place)
+    }
+
+    /// The fold of `limits` so far.
+    #[must_use]
+    pub const fn fold(&self) -> &Fold {
+        &self.fold
+    }
+
+    /// The lease book.
+    #[must_use]
+    pub const fn book(&self) -> &LeaseBook {
+        &self.book
+    }
+
+    /// How it stands at a time.
+    #[must_use]
+    pub fn standing(&self, now: Micros) -> Standing {
+        let (left, rate) = self.book.runway();
+        let owed = self.book.oldest_question();
+        Standing {
+            age_us: self.seen_at.map(|seen| now.0.saturating_sub(seen.0).max(0)),
+            caught_up: self.caught_up,
+            from_snapshot: self.from_snapshot,
+            stopped: self.stopped.clone(),
+            left,
+            rate,
+            owed_us: owed.map(|at| u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0)),
+        }
+    }
+}
+
+/// The fact that asks for a lease.
+#[must_use]
+pub fn request_fact(head: Head, ask: &Ask) -> Fact {
+    let (accounts, wanted, minimum) = (ask.path.to_vec(), ask.wanted, ask.minimum);
+    LeaseRequested { head, lease: ask.lease, accounts, wanted, minimum }.into()
+}
+
+/// The fact that gives money back.
+#[must_use]
+pub fn return_fact(head: Head, given: &GiveBack) -> Fact {
+    let GiveBack { lease, number, amount, last } = *given;
+    LeaseReturned { head, lease, number, amount, last }.into()
+}

@@ -1,0 +1,156 @@
+//! One look at the book for one request: a lease, a denial, or a reason to wait. Pure.
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRefusal};
+use bursar_schemas::money::Money;
+
+use super::core::{LimitsCore, blocks};
+use crate::leases::{Ask, GiveBack, Path, Refusal};
+
+/// How the account that refused stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The budget.
+    pub budget: String,
+    /// Its limit in force.
+    pub limit: Money,
+    /// Settled, as the ledger last said.
+    pub settled: Money,
+    /// Committed beyond that.
+    pub reserved: Money,
+    /// What the attempt may cost.
+    pub needed: Money,
+    /// End of the window.
+    pub resets_at: Option<Micros>,
+    /// True when trying again soon can help.
+    pub in_flight: bool,
+}
+
+/// Why there is no lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    /// A budget cannot cover the attempt.
+    Budget(Box<Denial>),
+    /// Money may be there, but nobody can say so in time.
+    Unavailable(&'static str),
+    /// Too many requests wait already.
+    Crowded,
+    /// The question could not be written.
+    Spool,
+}
+
+/// What one look at the book came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Money is set aside under a lease; a question ahead of need may be due.
+    Got(LeaseId, Option<Ask>),
+    /// There will be none.
+    Deny(Denied),
+    /// Wait for the log or for another attempt's end; first write these returns, then this question.
+    Wait(Vec<GiveBack>, Option<Ask>),
+}
+
+/// What one waiting request remembers between looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Patience {
+    /// Refusals of the path when it began to wait.
+    floor: Option<u64>,
+    /// It had own idle leases given back to be granted anew.
+    regrouped: bool,
+}
+
+impl LimitsCore {
+    /// Sets money aside on a path, or says what to do instead.
+    pub fn look(&mut self, path: &Path, amount: Money, now: Micros, patience: &mut Patience) -> Step {
+        if self.stopped.is_some() {
+            return Step::Deny(Denied::Unavailable("the limits cannot be read any further"));
+        }
+        if let Some(lease) = self.book.reserve(path, amount, now) {
+            let ahead = self.book.ask_ahead(path, now);
+            return Step::Got(lease, ahead);
+        }
+        if let Some(denial) = self.spent(path, amount) {
+            return Step::Deny(Denied::Budget(Box::new(denial)));
+        }
+        let (count, refusal) = self.book.refusals(path);
+        let floor = *patience.floor.get_or_insert(count);
+        let fresh = refusal.filter(|refusal| refusal.count > floor && refusal.minimum <= amount).cloned();
+        let mut given = Vec::new();
+        if let Some(refusal) = fresh {
+            let about_money = matches!(refusal.reason, LeaseRefusal::InFlight | LeaseRefusal::Spent);
+            if about_money && !patience.regrouped {
+                given = self.book.give_back_sharing(refusal.account.as_ref());
+            }
+            if given.is_empty() {
+                return Step::Deny(self.denied(path, amount, &refusal));
+            }
+            patience.regrouped = true;
+            patience.floor = Some(count);
+        }
+        let ask = self.book.ask(path, amount, now);
+        if ask.is_none() && self.silent(path, now) {
+            return Step::Deny(Denied::Unavailable("the ledger is silent"));
+        }
+        Step::Wait(given, ask)
+    }
+
+    /// A blocking account that the log itself shows to be used up.
+    fn spent(&self, path: &[AccountRef], amount: Money) -> Option<Denial> {
+        let is_spent = |account: &&AccountRef| {
+            let limit = self.fold.limit(account);
+            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            blocks(self.fold.mode(&account.budget))
+                && limit.minus(committed) < amount
+                && self.settled(account).plus(amount) > limit
+        };
+        path.iter().find(is_spent).map(|account| self.denial(account, amount, false))
+    }
+
+    fn denial(&self, account: &AccountRef, needed: Money, in_flight: bool) -> Denial {
+        let found = self.fold.account(account);
+        let settled = self.settled(account);
+        let committed = found.map_or(Money::ZERO, |found| found.committed);
+        Denial {
+            budget: account.budget.clone(),
+            limit: self.fold.limit(account),
+            settled,
+            reserved: committed.minus_or_zero(settled),
+            needed,
+            resets_at: found.and_then(|found| found.ends_at),
+            in_flight,
+        }
+    }
+
+    /// The denial that follows from the ledger's refusal.
+    fn denied(&self, path: &[AccountRef], amount: Money, refusal: &Refusal) -> Denied {
+        let in_flight = match refusal.reason {
+            LeaseRefusal::Spent => false,
+            LeaseRefusal::InFlight => true,
+            LeaseRefusal::WindowNotOpen => return Denied::Unavailable("a window is not open"),
+            LeaseRefusal::UnknownBudget => {
+                return Denied::Unavailable("a budget has no limit in the log yet");
+            }
+            LeaseRefusal::HolderEnded => return Denied::Unavailable("this incarnation has ended"),
+            LeaseRefusal::Malformed => return Denied::Unavailable("the ledger did not understand"),
+        };
+        let tightest = || {
+            path.iter().filter(|account| blocks(self.fold.mode(&account.budget))).min_by_key(|account| {
+                let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+                self.fold.limit(account).minus(committed)
+            })
+        };
+        match refusal.account.as_ref().or_else(tightest) {
+            Some(account) => Denied::Budget(Box::new(self.denial(account, amount, in_flight))),
+            None => Denied::Unavailable("the ledger refused without a budget"),
+        }
+    }
+
+    /// True when the ledger owes an answer and has said nothing for long.
+    fn silent(&self, path: &[AccountRef], now: Micros) -> bool {
+        let passed = |since: Micros, bound: std::time::Duration| {
+            u128::try_from(now.0.saturating_sub(since.0)).is_ok_and(|age| age >= bound.as_micros())
+        };
+        let owes = self.book.asked_at(path).is_some_and(|asked| passed(asked, self.waits.lease));
+        owes && self.seen_at.is_none_or(|seen| passed(seen, self.waits.silence))
+    }
+}

@@ -1,0 +1,181 @@
+//! The end of a world: all faults cease, everything arrives, and what can be spent is spent.
+
+use bursar_schemas::facts::{AccountRef, AttemptOutcome, Phase};
+
+use super::requests::State;
+use super::{Broken, World};
+use crate::calendar::SECOND;
+use crate::marks::Mark;
+use crate::plan::Try;
+use crate::settings::{CENT, PATHS};
+
+/// Requests that share what is left of a path.
+const PIECES: i128 = 40;
+
+impl World {
+    pub(super) fn heal(&mut self) -> Result<(), Broken> {
+        self.note(|| "faults cease".to_owned());
+        self.healing = true;
+        let quiet = self.quiet_after.max(self.now);
+        self.run_until(quiet + SECOND)?;
+        for slot in 0..self.settings.ledgers {
+            self.ledger_start(slot)?;
+        }
+        for slot in 0..self.settings.shims {
+            self.shim_start(slot, false)?;
+        }
+        self.leave_edges()?;
+        self.until("somebody acts and every request is over", 200, |world| {
+            let idle = world.requests.iter().all(|request| matches!(request.state, State::Over));
+            idle && world.acting() == 1 && (0..world.shims.len()).all(|slot| world.is_ready(slot))
+        })?;
+        let now = self.now;
+        self.run_until(now + 8 * SECOND)?;
+        self.check_rest()?;
+        for path in 0..PATHS.len() {
+            self.spend_down(path)?;
+        }
+        let now = self.now;
+        self.run_until(now + 4 * SECOND)?;
+        self.check_rest()?;
+        self.hit(Mark::Healed);
+        Ok(())
+    }
+
+    fn acting(&self) -> usize {
+        let nodes = self.ledgers.iter().filter_map(|place| place.node.as_ref());
+        nodes.filter(|node| node.ready && node.is_acting()).count()
+    }
+
+    /// Runs until something holds, by the second.
+    fn until(&mut self, what: &str, seconds: i64, holds: impl Fn(&Self) -> bool) -> Result<(), Broken> {
+        for _ in 0..seconds {
+            if holds(self) {
+                return Ok(());
+            }
+            let now = self.now;
+            self.run_until(now + SECOND)?;
+        }
+        Err(("after all faults have ceased the world comes to rest", format!("never: {what}")))
+    }
+
+    /// Away from the end of an hour, so that no window ends while money is spent down.
+    fn leave_edges(&mut self) -> Result<(), Broken> {
+        let hour = 3600 * SECOND;
+        let left = hour - self.now.rem_euclid(hour);
+        if left < 240 * SECOND {
+            self.now += left + 2 * SECOND;
+        }
+        let now = self.now;
+        self.run_until(now + 6 * SECOND)
+    }
+
+    /// What must hold once nothing is under way.
+    fn check_rest(&mut self) -> Result<(), Broken> {
+        let reference = &self.broker.reference;
+        for node in self.ledgers.iter().filter_map(|place| place.node.as_ref()) {
+            if node.core.fold() != reference {
+                return Err(("every fold is equal in the end", "a ledger's differs".to_owned()));
+            }
+            if node.is_acting() && node.core.waiting().1 > 0 {
+                let detail = format!("{} requests wait", node.core.waiting().1);
+                return Err(("every request for a lease is answered in the end", detail));
+            }
+        }
+        for node in self.shims.iter().filter_map(|place| place.node.as_ref()) {
+            if node.core.fold() != reference {
+                return Err(("every fold is equal in the end", "a shim's differs".to_owned()));
+            }
+        }
+        self.check_returns()
+    }
+
+    /// Every return that reached the log was credited to every account whose window was not closed before.
+    fn check_returns(&self) -> Result<(), Broken> {
+        if self.settings.faults.confusion > 0 {
+            return Ok(());
+        }
+        let mut returned = std::collections::HashMap::new();
+        for ((lease, _), (amount, _)) in &self.naive.returned {
+            *returned.entry(*lease).or_insert(0) += *amount;
+        }
+        for (id, sum) in returned {
+            let Some(lease) = self.rules.lease(&id) else { continue };
+            for name in &lease.accounts {
+                let open = self.rules.window(name).is_some_and(|it| it.phase == Phase::Open);
+                let credited = lease.credited.get(name).copied().unwrap_or(0);
+                if open && credited != sum {
+                    let detail = format!("{id} returned {sum} and {credited} came back to {name:?}");
+                    return Err(("every return is credited in the end", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The blocking accounts of a path now.
+    fn blocking_now(&self, path: usize) -> Vec<AccountRef> {
+        let accounts = Self::accounts_at(PATHS[path], self.now);
+        accounts.into_iter().filter(|name| self.rules.blocks(&name.budget)).collect()
+    }
+
+    /// What may still be had of an account: nobody holds it for good and nobody has spent it.
+    fn to_be_had(&self, name: &AccountRef) -> i128 {
+        let (limit, _) = self.rules.limit(&name.budget);
+        let committed = self.rules.window(name).map_or(0, |window| window.committed);
+        let mut idle = 0;
+        for (id, lease) in self.truth.leases().filter(|(_, lease)| lease.accounts.contains(name)) {
+            let credited = self.rules.lease(id).and_then(|it| it.credited.get(name)).copied().unwrap_or(0);
+            let given: i128 = lease.returns.iter().map(|(_, amount)| amount).sum();
+            idle += if lease.dead { 0 } else { lease.left + given - credited };
+        }
+        limit - committed + idle
+    }
+
+    /// Sends small requests on a path until the money is gone; then some account of it must be used up.
+    fn spend_down(&mut self, path: usize) -> Result<(), Broken> {
+        let accounts = self.blocking_now(path);
+        let Some(left) = accounts.iter().map(|name| self.to_be_had(name)).min() else { return Ok(()) };
+        if left < CENT {
+            return Ok(());
+        }
+        let before: Vec<i128> = accounts.iter().map(|name| self.billed(name)).collect();
+        let bound = left / PIECES;
+        let (mut refused, mut sent) = (0, 0);
+        while refused < 3 && sent < 3 * PIECES {
+            let slot = usize::try_from(sent).unwrap_or(0) % self.shims.len();
+            sent += 1;
+            if !self.ask_once(slot, path, bound)? {
+                refused += 1;
+            }
+        }
+        let spent = accounts.iter().zip(before).map(|(name, before)| self.billed(name) - before).max();
+        if spent.unwrap_or(0) * 100 < left * 95 {
+            let detail = format!("path {path}: {} was spent of {left} that could be had", spent.unwrap_or(0));
+            return Err(("in the end what can be had can be spent", detail));
+        }
+        self.hit(Mark::Exhausted);
+        Ok(())
+    }
+
+    fn billed(&self, name: &AccountRef) -> i128 {
+        self.truth.account(name).map_or(0, |account| account.billed)
+    }
+
+    /// One request for all of its bound; true when it was served.
+    fn ask_once(&mut self, slot: usize, path: usize, bound: i128) -> Result<bool, Broken> {
+        let attempt =
+            Try { bound, outcome: AttemptOutcome::Answered, permille: 1000, reported: true, takes: 1_000 };
+        let name = &Self::accounts_at(PATHS[path], self.now)[0];
+        let before = self.billed(name);
+        let index = self.requests.len();
+        if !self.request(slot, path, vec![attempt])? {
+            return Ok(false);
+        }
+        let deadline = self.now + 10 * SECOND;
+        while !matches!(self.requests[index].state, State::Over) && self.now < deadline {
+            self.step()?;
+        }
+        Ok(self.billed(name) > before)
+    }
+}

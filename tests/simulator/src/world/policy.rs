@@ -1,0 +1,161 @@
+//! What people publish: the document, and raises.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{BudgetRaised, Fact, Head, PolicyPublished, Role};
+use bursar_schemas::ids::ProducerId;
+use bursar_schemas::money::Money;
+use bursar_schemas::policy::{Budget, Document, Organisation, Project, Scope, Team};
+use bursar_schemas::window::Window;
+
+use super::{Event, World};
+use crate::calendar::Kind;
+use crate::marks::Mark;
+use crate::settings::{BUDGETS, Budgeted, KINDS, Settings};
+
+/// What was published last.
+#[derive(Debug)]
+pub(super) struct Published {
+    budgets: [Budgeted; 5],
+    version: u64,
+    number: u64,
+}
+
+impl Published {
+    pub(super) const fn new(settings: &Settings) -> Self {
+        Self { budgets: settings.budgets, version: 0, number: 0 }
+    }
+}
+
+fn scope(budget: usize) -> Scope {
+    match budget {
+        0 => Scope::Organisation("acme".into()),
+        1 => Scope::Team("red".into()),
+        2 => Scope::Project("px".into()),
+        3 => Scope::Team("blue".into()),
+        _ => Scope::Project("py".into()),
+    }
+}
+
+const fn window(kind: Kind) -> Window {
+    match kind {
+        Kind::Hour => Window::Hour,
+        Kind::Day => Window::Day,
+        Kind::Month => Window::Month,
+        Kind::Total => Window::Total,
+    }
+}
+
+/// The budgets of a document as shims keep them.
+pub(super) fn shared(document: &Document) -> Vec<Arc<Budget>> {
+    document.budgets.iter().cloned().map(Arc::new).collect()
+}
+
+fn document(budgets: &[Budgeted; 5]) -> Document {
+    let team = |id: &str| Team {
+        id: id.into(),
+        organisation: "acme".into(),
+        cost_center: None,
+        tags: BTreeMap::new(),
+        models: Vec::new(),
+    };
+    let project = |id: &str, team: &str| Project {
+        id: id.into(),
+        team: team.into(),
+        cost_center: None,
+        tags: BTreeMap::new(),
+        models: Vec::new(),
+    };
+    let budget = |(number, it): (usize, &Budgeted)| Budget {
+        id: BUDGETS[number].into(),
+        scope: scope(number),
+        window: window(KINDS[number]),
+        amount: Money::from_pico(it.amount),
+        mode: it.mode,
+        recovery: it.recovery,
+    };
+    Document {
+        organisations: vec![Organisation { id: "acme".into(), time_zone: "UTC".into(), cost_center: None }],
+        teams: vec![team("red"), team("blue")],
+        projects: vec![project("px", "red"), project("py", "blue")],
+        budgets: budgets.iter().enumerate().map(budget).collect(),
+        ..Document::default()
+    }
+}
+
+impl World {
+    fn policy_head(&mut self) -> Head {
+        let mut head = Head::draft(Micros(self.now), 0, "");
+        (head.producer, head.role) = (ProducerId([200; 16]), Role::Policy);
+        head.number = self.published.number;
+        self.published.number += 1;
+        head
+    }
+
+    /// Publishes the budgets as they are wanted now.
+    pub(super) fn publish(&mut self) {
+        self.published.version += 1;
+        let fact = PolicyPublished {
+            head: self.policy_head(),
+            version: self.published.version,
+            author: "ada".into(),
+            approver: None,
+            source_revision: None,
+            document: document(&self.published.budgets).to_json(),
+        };
+        self.append_policy(fact.into());
+    }
+
+    fn append_policy(&mut self, fact: Fact) {
+        self.broker.policy.push(Rc::new(fact));
+        for slot in 0..self.ledgers.len() {
+            self.wake_ledger(slot);
+        }
+        for slot in 0..self.shims.len() {
+            self.wake_shim_policy(slot);
+        }
+    }
+
+    pub(super) fn change_budget(&mut self, budget: usize, change: impl FnOnce(&mut Budgeted)) {
+        let before = self.published.budgets[budget];
+        change(&mut self.published.budgets[budget]);
+        let after = self.published.budgets[budget];
+        if after.mode != before.mode {
+            self.hit(Mark::ModeChanged);
+        }
+        self.note(|| {
+            let (from, to) = (Money::from_pico(before.amount), Money::from_pico(after.amount));
+            format!("policy: {} from {from} {} to {to} {}", BUDGETS[budget], before.mode, after.mode)
+        });
+        self.publish();
+    }
+
+    pub(super) fn raise(&mut self, budget: usize, change: i128, lasts: i64) {
+        let expires_at = self.now + lasts;
+        let fact = BudgetRaised {
+            head: self.policy_head(),
+            budget: BUDGETS[budget].into(),
+            change: Money::from_pico(change),
+            expires_at: Some(Micros(expires_at)),
+            author: "ada".into(),
+            reason: "a deadline".into(),
+        };
+        self.note(|| format!("policy: {} by {} for {lasts} us", BUDGETS[budget], Money::from_pico(change)));
+        self.append_policy(fact.into());
+        self.at(expires_at, Event::Expiry(budget));
+    }
+
+    /// A raise ends: nothing acts on it here; ledgers look at their own clocks.
+    pub(super) fn note_expiry(&mut self, budget: usize) -> bool {
+        self.note(|| format!("policy: a raise of {} ends", BUDGETS[budget]));
+        false
+    }
+
+    /// The newest version of the document, and the amounts in it.
+    pub(super) const fn newest_version(&self) -> u64 {
+        self.published.version
+    }
+}

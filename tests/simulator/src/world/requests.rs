@@ -1,0 +1,478 @@
+//! Requests: from arrival over waiting and attempts to their end, each decision the production core's.
+
+use bursar_gateway_shim::leases::GiveBack;
+use bursar_gateway_shim::limits::{Denied, Drawn, LimitsCore, Patience, Step, request_fact, return_fact};
+use bursar_gateway_shim::owed::{Owed, owed};
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{
+    About, AttemptOutcome, Basis, Confidence, Fact, LeaseId, Reserved, Settled, VoidReason, Voided,
+};
+use bursar_schemas::ids::RequestId;
+use bursar_schemas::money::Money;
+
+use super::{Broken, Event, World};
+use crate::calendar::SECOND;
+use crate::marks::Mark;
+use crate::plan::Try;
+use crate::random::mix;
+use crate::settings::{BUDGETS, PATHS};
+
+/// An attempt in flight.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub lease: Option<LeaseId>,
+    pub bound: i128,
+    pub reserved: Reserved,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    /// It waits for a window of a blocking budget.
+    Drawing,
+    /// It waits for a lease.
+    Waiting(Patience),
+    /// An attempt is under way.
+    InFlight(Box<Flight>),
+    /// It is over.
+    Over,
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub slot: usize,
+    pub life: u32,
+    id: RequestId,
+    pub budgets: Vec<usize>,
+    tries: Vec<Try>,
+    attempt: usize,
+    /// Accounting time, by the shim's clock.
+    pub at: i64,
+    /// When it began to wait, by the true clock.
+    since: i64,
+    deadline: i64,
+    drawn: Option<Drawn>,
+    pub state: State,
+    looks: bool,
+    waited: bool,
+}
+
+impl Request {
+    fn now(&self) -> &Try {
+        &self.tries[self.attempt]
+    }
+
+    /// What the provider charges for the attempt.
+    pub(super) fn bill(&self) -> i128 {
+        self.now().bound * i128::from(self.now().permille) / 1000
+    }
+}
+
+impl World {
+    /// A request arrives at a shim.
+    pub(super) fn request(&mut self, slot: usize, path: usize, tries: Vec<Try>) -> Result<bool, Broken> {
+        if !self.is_ready(slot) {
+            return Ok(false);
+        }
+        let index = self.requests.len();
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(index as u64).to_be_bytes());
+        let (life, at) = (self.shims[slot].life, self.now + self.shims[slot].skew);
+        let request = Request {
+            slot,
+            life,
+            id: RequestId(id),
+            budgets: PATHS[path].to_vec(),
+            tries,
+            attempt: 0,
+            at,
+            since: self.now,
+            deadline: 0,
+            drawn: None,
+            state: State::Drawing,
+            looks: false,
+            waited: false,
+        };
+        if Self::accounts_at(&request.budgets, at) != Self::accounts_at(&request.budgets, self.now) {
+            self.hit(Mark::Skewed);
+        }
+        self.requests.push(request);
+        self.begin_wait(index, State::Drawing);
+        self.look(index)
+    }
+
+    fn begin_wait(&mut self, index: usize, state: State) {
+        let wait = i64::try_from(self.settings.waits.lease.as_micros()).unwrap_or(i64::MAX);
+        let request = &mut self.requests[index];
+        (request.state, request.since, request.deadline) = (state, self.now, self.now + wait);
+        request.waited = false;
+        let (slot, at, attempt) = (request.slot, request.deadline, request.attempt as u32);
+        if let Some(node) = &mut self.shims[slot].node {
+            node.waiting.insert(index);
+        }
+        self.at(at, Event::Expire(index, attempt));
+    }
+
+    /// Something changed at a shim: its waiting requests look again, in any order.
+    pub(super) fn notify(&mut self, slot: usize) {
+        let Some(node) = &self.shims[slot].node else { return };
+        for index in node.waiting.clone() {
+            if !std::mem::replace(&mut self.requests[index].looks, true) {
+                let after =
+                    i64::try_from(self.chance(60, mix(index as u64, self.now as u64)) % 60).unwrap_or(0);
+                self.at(self.now + after, Event::Look(index));
+            }
+        }
+    }
+
+    /// True when a request's shim runs; a paused one comes to it later.
+    fn shim_runs(&mut self, index: usize, event: Event) -> bool {
+        let request = &self.requests[index];
+        let place = &self.shims[request.slot];
+        if place.life != request.life || place.node.is_none() {
+            return false;
+        }
+        if place.paused_until > self.now {
+            let until = place.paused_until;
+            self.at(until, event);
+            return false;
+        }
+        true
+    }
+
+    /// A request looks at the book.
+    pub(super) fn look(&mut self, index: usize) -> Result<bool, Broken> {
+        if !self.shim_runs(index, Event::Look(index)) {
+            return Ok(false);
+        }
+        self.requests[index].looks = false;
+        let request = &self.requests[index];
+        let (slot, at, budgets) = (request.slot, request.at, request.budgets.clone());
+        if matches!(request.state, State::Drawing) {
+            let drawn = self.draw(slot, &budgets, at);
+            if drawn.missing.is_some() {
+                return Ok(true);
+            }
+            let blocks = drawn.blocks;
+            self.check_path(slot, &budgets, at, &drawn)?;
+            self.requests[index].drawn = Some(drawn);
+            if !blocks {
+                self.admit(index, None)?;
+                return Ok(true);
+            }
+            self.begin_wait(index, State::Waiting(Patience::default()));
+        }
+        let request = &self.requests[index];
+        let (State::Waiting(mut patience), Some(drawn)) = (request.state.clone(), request.drawn.clone())
+        else {
+            return Ok(false);
+        };
+        let (amount, now) = (Money::from_pico(request.now().bound), Micros(self.now + self.shims[slot].skew));
+        let Some(node) = &mut self.shims[slot].node else { return Ok(false) };
+        let step = node.core.look(&drawn.path, amount, now, &mut patience);
+        self.requests[index].state = State::Waiting(patience);
+        match step {
+            Step::Got(lease, ahead) => {
+                if let Some(ask) = ahead {
+                    self.hit(Mark::AskedAhead);
+                    let head = self.shim_head(slot);
+                    if !self.write(slot, vec![request_fact(head, &ask)]) {
+                        self.shim_core(slot, |core| core.unask(&ask));
+                    }
+                }
+                self.admit(index, Some(lease))?;
+            }
+            Step::Deny(denied) => self.denied(index, &denied)?,
+            Step::Wait(given, ask) => self.wait(index, slot, given, ask)?,
+        }
+        self.sync(slot)?;
+        Ok(true)
+    }
+
+    fn draw(&mut self, slot: usize, budgets: &[usize], at: i64) -> Drawn {
+        let newest = self.newest_version();
+        if self.shims[slot].node.as_ref().is_some_and(|node| node.policy.version < newest) {
+            self.hit(Mark::LaggingPolicy);
+        }
+        let Some(node) = &self.shims[slot].node else {
+            return Drawn { path: Vec::new().into(), blocks: true, missing: Some(String::new()) };
+        };
+        let named: Vec<_> =
+            node.budgets.iter().filter(|it| budgets.iter().any(|number| BUDGETS[*number] == it.id)).collect();
+        node.core.drawn(&named, Micros(at))
+    }
+
+    fn wait(
+        &mut self,
+        index: usize,
+        slot: usize,
+        given: Vec<GiveBack>,
+        ask: Option<bursar_gateway_shim::leases::Ask>,
+    ) -> Result<(), Broken> {
+        self.hit(Mark::Waited);
+        self.requests[index].waited = true;
+        self.note_returns(slot, &given);
+        if !given.is_empty() {
+            self.hit(Mark::Regrouped);
+        }
+        let Some(ask) = ask else {
+            self.write_returns(slot, given);
+            return Ok(());
+        };
+        self.hit(Mark::Asked);
+        let head = self.shim_head(slot);
+        let mut facts: Vec<Fact> = given.iter().map(|given| return_fact(head.clone(), given)).collect();
+        facts.push(request_fact(head, &ask));
+        if !self.write(slot, facts) {
+            self.shim_core(slot, |core: &mut LimitsCore| {
+                core.unsent(given);
+                core.unask(&ask);
+            });
+            self.denied(index, &Denied::Spool)?;
+        }
+        Ok(())
+    }
+
+    /// Returns that the production book made: the truth remembers what really went back.
+    pub(super) fn note_returns(&mut self, slot: usize, given: &[GiveBack]) {
+        for it in given {
+            self.note(|| {
+                format!("shim {slot} returns {} of {} no {}", it.amount, it.lease.number, it.number)
+            });
+            let entry = (it.number, it.amount.pico());
+            self.truth.change(it.lease, self.now, |lease| {
+                if !lease.returns.contains(&entry) {
+                    lease.returns.push(entry);
+                }
+            });
+        }
+    }
+
+    /// An attempt may begin: its reservation goes on the record.
+    fn admit(&mut self, index: usize, lease: Option<LeaseId>) -> Result<(), Broken> {
+        let request = &self.requests[index];
+        let (slot, now) = (request.slot, *request.now());
+        let accounts = request.drawn.as_ref().map(|drawn| drawn.path.to_vec()).unwrap_or_default();
+        let reserved = Reserved {
+            head: self.shim_head(slot),
+            about: about(request),
+            attempt: request.attempt as u32 + 1,
+            provider: "openai".into(),
+            model: "m".into(),
+            accounts,
+            lease,
+            amount: Money::from_pico(now.bound),
+        };
+        self.leave_queue(index);
+        if !self.write(slot, vec![reserved.clone().into()]) {
+            // Not on the record, so not sent: the money stays in the book.
+            if let Some(lease) = lease {
+                self.shim_core(slot, |core| core.settle(lease, reserved.amount, Money::ZERO));
+                self.notify(slot);
+            }
+            self.requests[index].state = State::Over;
+            return Ok(());
+        }
+        self.mark_admission(index, lease);
+        if let Some(lease) = lease {
+            self.check_admission(slot, lease)?;
+            self.truth.change(lease, self.now, |it| it.in_flight += now.bound);
+        }
+        self.note(|| {
+            let from = lease.map_or_else(|| "no lease".to_owned(), |it| format!("lease {}", it.number));
+            format!("request {index} at shim {slot} sends {} under {from}", reserved.amount)
+        });
+        self.requests[index].state = State::InFlight(Box::new(Flight { lease, bound: now.bound, reserved }));
+        let attempt = self.requests[index].attempt as u32;
+        self.at(self.now + now.takes, Event::End(index, attempt));
+        Ok(())
+    }
+
+    fn mark_admission(&mut self, index: usize, lease: Option<LeaseId>) {
+        let (slot, request) = (self.requests[index].slot, &self.requests[index]);
+        let (old, fell_back) = (
+            Self::accounts_at(&request.budgets, request.at)
+                != Self::accounts_at(&request.budgets, self.now + self.shims[slot].skew),
+            request.attempt > 0 && lease.is_some(),
+        );
+        self.hit(if lease.is_some() { Mark::AdmittedLeased } else { Mark::AdmittedFree });
+        if old {
+            self.hit(Mark::OldWindow);
+        }
+        if fell_back {
+            self.hit(Mark::FellBack);
+        }
+        if std::mem::take(&mut self.shims[slot].zombie) {
+            self.hit(Mark::ZombieShim);
+        }
+    }
+
+    fn leave_queue(&mut self, index: usize) {
+        let slot = self.requests[index].slot;
+        if let Some(node) = &mut self.shims[slot].node {
+            node.waiting.remove(&index);
+        }
+    }
+
+    fn denied(&mut self, index: usize, denied: &Denied) -> Result<(), Broken> {
+        self.leave_queue(index);
+        self.requests[index].state = State::Over;
+        let mark = match denied {
+            Denied::Budget(denial) if denial.in_flight => Mark::DeniedInFlight,
+            Denied::Budget(_) => Mark::DeniedSpent,
+            Denied::Unavailable("the ledger is silent") => Mark::DeniedSilent,
+            Denied::Unavailable("no lease came in time") => Mark::DeniedTimeout,
+            Denied::Unavailable(_) => Mark::DeniedWindow,
+            Denied::Crowded | Denied::Spool => return Ok(()),
+        };
+        self.hit(mark);
+        self.note(|| format!("request {index} is refused: {denied:?}"));
+        let request = &self.requests[index];
+        let (budgets, at, since, bound) =
+            (request.budgets.clone(), request.at, request.since, request.now().bound);
+        self.judge_refusal(&budgets, at, since, bound, denied)
+    }
+
+    /// A request's patience is at its end.
+    pub(super) fn expire(&mut self, index: usize, attempt: u32) -> Result<bool, Broken> {
+        if self.requests[index].attempt as u32 != attempt || self.requests[index].deadline > self.now {
+            return Ok(false);
+        }
+        if !self.shim_runs(index, Event::Expire(index, attempt)) {
+            return Ok(false);
+        }
+        let reason = match self.requests[index].state {
+            State::Drawing => "a window is not open",
+            State::Waiting(_) => "no lease came in time",
+            State::InFlight(_) | State::Over => return Ok(false),
+        };
+        self.denied(index, &Denied::Unavailable(reason))?;
+        Ok(true)
+    }
+
+    /// An attempt is over.
+    pub(super) fn end(&mut self, index: usize, attempt: u32) -> Result<bool, Broken> {
+        if self.requests[index].attempt as u32 != attempt
+            || !self.shim_runs(index, Event::End(index, attempt))
+        {
+            return Ok(false);
+        }
+        let request = &self.requests[index];
+        let State::InFlight(flight) = request.state.clone() else { return Ok(false) };
+        let (slot, now, billed) = (request.slot, *request.now(), request.bill());
+        let accounts = Self::accounts_at(&request.budgets, request.at);
+        let sent = now.outcome != AttemptOutcome::Unreachable;
+        let rule = owed(sent, now.outcome, now.reported, true);
+        let amount = match rule {
+            Owed::Usage => billed,
+            Owed::Bound(_) => flight.bound,
+            Owed::Nothing(_) => 0,
+        };
+        self.mark_end(&now, rule);
+        if amount < billed {
+            let detail = format!("request {index} was billed {billed} and settled at {amount}");
+            return Err(("an attempt is settled at no less than its bill", detail));
+        }
+        self.truth.bill(&accounts, billed, flight.lease.is_some());
+        if let Some(lease) = flight.lease {
+            let (reserved, cost) = (Money::from_pico(flight.bound), Money::from_pico(amount));
+            self.shim_core(slot, |core| core.settle(lease, reserved, cost));
+            self.truth.change(lease, self.now, |it| {
+                it.in_flight -= flight.bound;
+                it.billed += billed;
+                it.settled += amount;
+            });
+            self.notify(slot);
+        }
+        let fact = ending(&flight.reserved, rule, Money::from_pico(amount), self.shim_head(slot));
+        self.write(slot, vec![fact]);
+        self.requests[index].state = State::Over;
+        let more = self.requests[index].attempt + 1 < self.requests[index].tries.len();
+        if more && now.outcome != AttemptOutcome::Answered {
+            self.requests[index].attempt += 1;
+            let blocks = self.requests[index].drawn.as_ref().is_some_and(|drawn| drawn.blocks);
+            self.begin_wait(index, State::Waiting(Patience::default()));
+            if blocks {
+                self.look(index)?;
+            } else {
+                self.admit(index, None)?;
+            }
+        }
+        self.sync(slot)?;
+        Ok(true)
+    }
+
+    fn mark_end(&mut self, now: &Try, rule: Owed) {
+        if now.permille == 1000 {
+            self.hit(Mark::BilledWhole);
+        }
+        if now.outcome == AttemptOutcome::TimedOut && now.permille > 0 {
+            self.hit(Mark::TimedOutBilled);
+        }
+        match rule {
+            Owed::Usage => {}
+            Owed::Bound(_) => self.hit(Mark::WholeR),
+            Owed::Nothing(_) => self.hit(Mark::Voided),
+        }
+    }
+
+    /// How long a calm world may take to say anything to everybody.
+    pub(super) const GRACE: i64 = SECOND;
+}
+
+fn about(request: &Request) -> About {
+    About {
+        request: request.id,
+        accounting_at: Micros(request.at),
+        organisation: "acme".into(),
+        team: None,
+        project: None,
+        key: "k".into(),
+        end_user: None,
+        cost_center: None,
+        tags: std::collections::BTreeMap::new(),
+    }
+}
+
+fn ending(reserved: &Reserved, rule: Owed, amount: Money, head: bursar_schemas::facts::Head) -> Fact {
+    let (about, attempt, accounts) = (reserved.about.clone(), reserved.attempt, reserved.accounts.clone());
+    let (lease, bound) = (reserved.lease, reserved.amount);
+    let basis = match rule {
+        Owed::Nothing(reason) => return voided(head, reserved, reason),
+        Owed::Usage => Basis::Usage,
+        Owed::Bound(basis) => basis,
+    };
+    Settled {
+        head,
+        about,
+        attempt,
+        provider: reserved.provider.clone(),
+        model: reserved.model.clone(),
+        accounts,
+        lease,
+        reserved: bound,
+        amount,
+        confidence: if rule == Owed::Usage { Confidence::Reported } else { Confidence::Estimated },
+        basis,
+        lines: Vec::new(),
+        usage: None,
+        overrun: Money::ZERO,
+        reserved_by: None,
+    }
+    .into()
+}
+
+fn voided(head: bursar_schemas::facts::Head, reserved: &Reserved, reason: VoidReason) -> Fact {
+    Voided {
+        head,
+        about: reserved.about.clone(),
+        attempt: reserved.attempt,
+        accounts: reserved.accounts.clone(),
+        lease: reserved.lease,
+        reserved: reserved.amount,
+        reason,
+        reserved_by: None,
+    }
+    .into()
+}
