@@ -146,7 +146,7 @@ async fn admit(
     })
 }
 
-fn about(principal: &Principal, request: RequestId, accounting_at: Micros) -> About {
+pub(crate) fn about(principal: &Principal, request: RequestId, accounting_at: Micros) -> About {
     About {
         request,
         accounting_at,

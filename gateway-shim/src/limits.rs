@@ -5,9 +5,11 @@ mod admission;
 mod core;
 mod follow;
 mod look;
+mod remaining;
 
 pub use core::{Drawn, LimitsCore, Standing, Waits, request_fact, return_fact};
 pub use look::{Denial, Denied, Patience, Step};
+pub use remaining::Remaining;
 
 pub(crate) use follow::follow;
 
@@ -18,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{Fact, LeaseId};
+use bursar_schemas::facts::{AccountRef, Fact, LeaseId};
 use bursar_schemas::fold::FoldError;
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
@@ -46,6 +48,16 @@ impl Limits {
     /// The accounts of these budgets at an accounting time.
     pub(crate) fn drawn(&self, budgets: &[&Arc<Budget>], at: Micros) -> Drawn {
         self.inner.lock().drawn(budgets, at)
+    }
+
+    /// How accounts stand.
+    pub(crate) fn remaining(&self, accounts: &[AccountRef]) -> Vec<Remaining> {
+        self.inner.lock().remaining(accounts)
+    }
+
+    /// What is left of the tightest budget that can refuse.
+    pub(crate) fn tightest(&self, accounts: &[AccountRef]) -> Option<Money> {
+        self.inner.lock().tightest(accounts)
     }
 
     /// An attempt is over.

@@ -346,6 +346,12 @@ impl Run {
             parts.headers.insert("x-bursar-output-cap", HeaderValue::from(cap));
         }
         let world = Arc::clone(&self.open.world);
+        let limits = world.limits(self.admitted.partition);
+        if let Some(left) = limits.and_then(|limits| limits.tightest(&self.admitted.drawn.path))
+            && let Ok(left) = HeaderValue::from_str(&left.dollars())
+        {
+            parts.headers.insert("x-bursar-budget-remaining", left);
+        }
         let request = self.open.about.request;
         let passing = Passing::new(incoming, scan, self.open);
         let mut response = Response::from_parts(parts, Outgoing::Passing(Box::new(passing)));

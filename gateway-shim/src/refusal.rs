@@ -29,7 +29,7 @@ pub(crate) struct Refused {
 }
 
 /// An instant as RFC 3339 text, in UTC.
-fn shown(at: Micros) -> String {
+pub(crate) fn shown(at: Micros) -> String {
     jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |time| time.to_string())
 }
 

@@ -292,11 +292,13 @@ async fn serve(world: &Arc<World>, request: Request<Incoming>) -> Response<Outgo
         }
         (&Method::POST, "/v1/embeddings") => gate::serve(world, Endpoint::Embeddings, request).await,
         (&Method::GET, "/v1/models") => pages::models(world, request.headers()),
+        (&Method::GET, "/v1/budgets") => pages::budgets(world, request.headers()),
         (&Method::GET | &Method::HEAD, "/healthz") => pages::text(StatusCode::OK, "ok\n"),
         (&Method::GET | &Method::HEAD, "/readyz") => pages::ready(world),
         (&Method::GET, "/metrics") => pages::text(StatusCode::OK, &pages::metrics(world)),
         _ => {
-            let known = ["/v1/chat/completions", "/v1/embeddings", "/v1/models"].contains(&path);
+            let known =
+                ["/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/budgets"].contains(&path);
             let (status, code) = if known {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
             } else {

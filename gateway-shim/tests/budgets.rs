@@ -285,3 +285,29 @@ async fn shutting_down_gives_leases_back_and_states_the_end() {
         assert!(matches!(last, Fact::ProducerHead(head) if head.ended), "{topic}");
     }
 }
+
+#[tokio::test]
+async fn what_is_left_is_told_before_anybody_is_refused() {
+    let stage = Stage::hard(10_000).await;
+    let first = stage.chat(&chat("m", 10, "")).await;
+    assert_eq!(first.header("x-bursar-budget-remaining"), Some("0.01"), "nothing was stated as settled yet");
+    stage.ledger.balance("team-search", 4_000);
+    let mut shown = serde_json::Value::Null;
+    for _ in 0..500 {
+        shown = stage.get("/v1/budgets").await.json();
+        if shown["data"][0]["settled"] == "0.004" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let budget = &shown["data"][0];
+    assert_eq!((&budget["id"], &budget["scope"]), (&"team-search".into(), &"team:search".into()), "{shown}");
+    assert_eq!((&budget["limit"], &budget["remaining"]), (&"0.01".into(), &"0.006".into()), "{shown}");
+    assert_eq!(
+        (&budget["mode"], &budget["resets_at"]),
+        (&"hard".into(), &serde_json::Value::Null),
+        "{shown}"
+    );
+    let second = stage.chat(&chat("m", 10, "")).await;
+    assert_eq!(second.header("x-bursar-budget-remaining"), Some("0.006"));
+}

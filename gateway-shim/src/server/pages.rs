@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::answer::Outgoing;
-use crate::gate::authenticate;
-use crate::refusal::{Known, put_request_id, refuse};
+use crate::gate::{about, authenticate};
+use crate::refusal::{Known, put_request_id, refuse, shown};
 use crate::world::World;
 
 /// Whether the shim serves, and what is not as it should be.
@@ -62,7 +62,7 @@ pub(super) fn metrics(world: &World) -> String {
     world.metrics.render(&standings)
 }
 
-/// Aliases, and models that policy names a price for, as far as the key may use them.
+/// Aliases, and models of the providers that have a price, as far as the key may use them.
 pub(super) fn models(world: &World, headers: &HeaderMap) -> Response<Outgoing> {
     let policy = world.policy();
     let id = world.request_id(world.now());
@@ -70,9 +70,8 @@ pub(super) fn models(world: &World, headers: &HeaderMap) -> Response<Outgoing> {
         Ok(principal) => principal,
         Err(refused) => return refuse(world, id, Known::default(), &refused),
     };
-    let priced = policy.directory.document().prices.iter().map(|price| price.model.as_str());
-    let mut names: Vec<&str> =
-        policy.directory.aliases().chain(priced).filter(|name| principal.may_use(name)).collect();
+    let names = policy.directory.aliases().chain(policy.directory.priced(world.now()));
+    let mut names: Vec<&str> = names.filter(|name| principal.may_use(name)).collect();
     names.sort_unstable();
     names.dedup();
     let models: Vec<_> = names
@@ -80,6 +79,40 @@ pub(super) fn models(world: &World, headers: &HeaderMap) -> Response<Outgoing> {
         .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": "bursar"}))
         .collect();
     let mut response = json_page(StatusCode::OK, &json!({"object": "list", "data": models}));
+    put_request_id(&mut response, id);
+    response
+}
+
+/// The budgets that the key's requests draw on: what is left, before anybody is refused.
+pub(super) fn budgets(world: &World, headers: &HeaderMap) -> Response<Outgoing> {
+    let (policy, now) = (world.policy(), world.now());
+    let id = world.request_id(now);
+    let principal = match authenticate(&policy, headers) {
+        Ok(principal) => principal,
+        Err(refused) => return refuse(world, id, Known::default(), &refused),
+    };
+    let budgets = policy.directory.budgets(&about(&principal, id, now));
+    let limits = world.limits(world.partition(&principal.organisation));
+    let standing =
+        limits.map(|limits| limits.remaining(&limits.drawn(&budgets, now).path)).unwrap_or_default();
+    let data: Vec<_> = standing
+        .iter()
+        .map(|one| {
+            let scope = budgets.iter().find(|budget| budget.id == one.budget).map(|budget| &budget.scope);
+            json!({
+                "object": "budget",
+                "id": one.budget,
+                "scope": scope,
+                "mode": one.mode.word(),
+                "limit": one.limit,
+                "settled": one.settled,
+                "set_aside": one.set_aside,
+                "remaining": one.left(),
+                "resets_at": one.resets_at.map(shown),
+            })
+        })
+        .collect();
+    let mut response = json_page(StatusCode::OK, &json!({"object": "list", "data": data}));
     put_request_id(&mut response, id);
     response
 }

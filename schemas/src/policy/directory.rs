@@ -194,6 +194,14 @@ impl Directory {
         found
     }
 
+    /// Models that the shipped table or policy prices for the document's providers at a time.
+    pub fn priced(&self, at: Micros) -> impl Iterator<Item = &str> {
+        self.document.providers.iter().flat_map(move |provider| {
+            let name = price_name(provider);
+            self.prices.models(name).filter(move |model| self.prices.find(name, model, at).is_some())
+        })
+    }
+
     /// Aliases that clients may ask for.
     pub fn aliases(&self) -> impl Iterator<Item = &str> {
         self.routes.keys().map(String::as_str)
