@@ -207,6 +207,7 @@ impl Settings {
                 recall_wait: seconds(2),
                 active_for: seconds(30),
                 balance_every: 500_000,
+                statements: random.pick(&[5, 2_500]),
             },
             sizing: LeaseSizing {
                 horizon_seconds: 3,

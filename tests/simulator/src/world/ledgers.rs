@@ -169,7 +169,7 @@ impl World {
                 }
             }
         }
-        self.feed(slot, node, Input::Pause)
+        self.feed(slot, node, Input::Pause { now: Micros(self.now) })
     }
 
     /// What the runner does between two inputs, and what must hold of a ledger at every moment.
