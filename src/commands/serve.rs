@@ -53,12 +53,17 @@ async fn serve(running: Running) -> Outcome {
     };
     let stopped = running.stop().await;
     match failed {
-        Some(reason) => Err(Failure::from(anyhow::anyhow!("{reason}"))),
+        // What the role itself says is the better reason, where it says one.
+        Some(reason) => match stopped {
+            Err(failure) => Err(Failure { error: failure.error.context(reason), ..failure }),
+            Ok(()) => Err(Failure::from(anyhow::anyhow!("{reason}"))),
+        },
         None => stopped,
     }
 }
 
-async fn signal() -> anyhow::Result<&'static str> {
+/// Waits for a word to stop: SIGTERM, or SIGINT from a terminal.
+pub(super) async fn signal() -> anyhow::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -35,7 +35,7 @@ pub(crate) async fn run(command: StandInProvider) -> Outcome {
     }
     let running = StandIn::start(config).await?;
     print::out(&format!("stand-in provider listens on {}\n", running.base_url))?;
-    tokio::signal::ctrl_c().await?;
+    super::serve::signal().await?;
     let totals = running.stop().await;
     print::out(&format!("billed {} of {} requests\n", totals.billed, totals.received))
 }
