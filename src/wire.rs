@@ -69,13 +69,19 @@ async fn kafka_ports(config: &Config, without_broker: bool) -> anyhow::Result<Po
     let mut plan = kafka::TopicPlan::new(config.journal.partitions);
     plan.replication = config.kafka.replication;
     plan.min_insync = config.kafka.min_insync_replicas;
-    let (report, away) = match kafka::ensure_topics(&settings, &plan).await {
-        Ok(report) => (report, None),
-        Err(kafka::KafkaSetupError::Unavailable(reason)) if without_broker => {
-            let remark = format!("Kafka is away: {reason}; serving by what the last run knew");
-            (kafka::TopicReport::default(), Some(remark))
+    let (report, away) = loop {
+        match kafka::ensure_topics(&settings, &plan).await {
+            Err(kafka::KafkaSetupError::Unavailable(reason)) if without_broker => {
+                let remark = format!("Kafka is away: {reason}; serving by what the last run knew");
+                break (kafka::TopicReport::default(), Some(remark));
+            }
+            // A role may be started before its broker, or while that is away.
+            Err(kafka::KafkaSetupError::Unavailable(reason)) => {
+                tracing::warn!(reason, "Kafka cannot be reached yet; trying again");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            report => break (report?, None),
         }
-        Err(error) => return Err(error.into()),
     };
     let mut remarks: Vec<String> = (report.differences.iter())
         .map(|it| format!("topic {}: {} is {}, expected {}", it.topic, it.setting, it.found, it.wanted))
