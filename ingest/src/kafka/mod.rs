@@ -46,6 +46,17 @@ pub enum KafkaSetupError {
         /// How many were asked for.
         wanted: u32,
     },
+    /// A topic is gone while others still hold records.
+    #[error(
+        "topic {topic} is missing though {holds} holds records: it was deleted, and what it said is lost; restore it, \
+         or begin anew with another kafka.prefix"
+    )]
+    Missing {
+        /// The full name of the topic that is gone.
+        topic: String,
+        /// The full name of one that holds records.
+        holds: String,
+    },
     /// A topic was not created by this product and carries no generation.
     #[error(
         "topic {0} carries no generation: let this product create it, or give it settings \

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use tokio::sync::oneshot;
 
@@ -48,18 +48,17 @@ struct Flying {
 }
 
 impl Deliveries {
-    fn break_down(&self, detail: &str) {
-        self.shared.lock().broken.get_or_insert_with(|| detail.to_owned());
+    /// Gives the client up; the reason is that of the first failure, which all later ones follow from.
+    fn break_down(&self, detail: &str) -> String {
+        self.shared.lock().broken.get_or_insert_with(|| detail.to_owned()).clone()
     }
 
     /// `count` records of a flight came to an end.
     fn land(&self, flight: &Flight, count: usize, failure: Option<&str>) {
-        if let Some(detail) = failure {
-            self.break_down(detail);
-        }
+        let reason = failure.map(|detail| self.break_down(detail));
         let mut state = flight.state.lock();
-        if let Some(detail) = failure {
-            state.failure.get_or_insert_with(|| OutletError::Failed(detail.to_owned()));
+        if let Some(reason) = reason {
+            state.failure.get_or_insert(OutletError::Failed(reason));
         }
         state.left = state.left.saturating_sub(count);
         if state.left > 0 {
@@ -97,7 +96,9 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, flight: Arc<Flight>) {
         match result {
             Ok(_) => self.land(&flight, 1, None),
-            Err((error, _)) => self.land(&flight, 1, Some(&describe(error))),
+            Err((error, message)) => {
+                self.land(&flight, 1, Some(&format!("{}: {}", message.topic(), describe(error))));
+            }
         }
     }
 }
@@ -200,7 +201,7 @@ impl Outlet for KafkaOutlet {
                 .timestamp(entry.at.0.div_euclid(1000));
             if let Err((error, _)) = client.producer.send(record) {
                 // Those before it are sent: the append as a whole fails, and the client with it.
-                client.deliveries.land(&flight, unsent, Some(&describe(&error)));
+                client.deliveries.land(&flight, unsent, Some(&format!("{topic}: {}", describe(&error))));
                 break;
             }
             unsent -= 1;

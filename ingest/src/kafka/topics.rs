@@ -99,6 +99,7 @@ pub async fn ensure_topics(
 ) -> Result<TopicReport, KafkaSetupError> {
     let admin = admin(settings)?;
     let mut report = TopicReport::default();
+    refuse_a_hole(&admin, settings).await?;
     for topic in all_topics() {
         if create(&admin, settings, plan, topic).await? {
             report.created.push(topic);
@@ -115,6 +116,67 @@ pub async fn ensure_topics(
         compare(topic, plan, &found, &mut report);
     }
     Ok(report)
+}
+
+/// A topic that is missing beside others that hold records was deleted. Making it anew would forget what it said: of
+/// `limits`, how much was granted.
+async fn refuse_a_hole(admin: &AdminClient<Quiet>, settings: &KafkaSettings) -> Result<(), KafkaSetupError> {
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let (there, missing) = there(admin, settings)?;
+        let Some(topic) = missing.first() else { return Ok(()) };
+        let Some(holds) = holding(admin, settings, &there)? else { return Ok(()) };
+        // Another process may be creating them at this moment, and brokers learn of it one after the other.
+        if Instant::now() >= deadline {
+            return Err(KafkaSetupError::Missing { topic: settings.topic(*topic), holds });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Which topics the cluster has, with their partitions, and which it has not.
+fn there(
+    admin: &AdminClient<Quiet>,
+    settings: &KafkaSettings,
+) -> Result<(Vec<(Topic, i32)>, Vec<Topic>), KafkaSetupError> {
+    let metadata = admin
+        .inner()
+        .fetch_metadata(None, settings.request_timeout)
+        .map_err(|error| KafkaSetupError::Unavailable(describe(&error)))?;
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for topic in all_topics() {
+        let name = settings.topic(topic);
+        match metadata.topics().iter().find(|found| found.name() == name) {
+            Some(found) if found.error().is_none() => {
+                there.push((topic, i32::try_from(found.partitions().len()).unwrap_or(0)));
+            }
+            // Whatever is wrong with one that is listed, it is not gone.
+            Some(_) => {}
+            None => missing.push(topic),
+        }
+    }
+    Ok((there, missing))
+}
+
+/// The name of one of these topics that records were written to.
+fn holding(
+    admin: &AdminClient<Quiet>,
+    settings: &KafkaSettings,
+    topics: &[(Topic, i32)],
+) -> Result<Option<String>, KafkaSetupError> {
+    for (topic, partitions) in topics {
+        let name = settings.topic(*topic);
+        for partition in 0..*partitions {
+            let (_, end) = admin
+                .inner()
+                .fetch_watermarks(&name, partition, settings.request_timeout)
+                .map_err(|error| KafkaSetupError::Unavailable(format!("{name}: {}", describe(&error))))?;
+            if end > 0 {
+                return Ok(Some(name));
+            }
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn admin(settings: &KafkaSettings) -> Result<AdminClient<Quiet>, KafkaSetupError> {
@@ -155,6 +217,14 @@ async fn create(
             _,
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
         ))) => Ok(false),
+        // A cluster that is starting, or electing, answers so for a while.
+        Some(Err((
+            topic,
+            code @ (RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::NotController
+            | RDKafkaErrorCode::BrokerNotAvailable
+            | RDKafkaErrorCode::LeaderNotAvailable),
+        ))) => Err(KafkaSetupError::Unavailable(format!("{topic}: {code}"))),
         Some(Err((topic, code))) => Err(KafkaSetupError::Create { topic, detail: code.to_string() }),
         None => Err(KafkaSetupError::Create { topic: name, detail: "no answer".to_owned() }),
     }
