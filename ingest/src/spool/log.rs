@@ -123,8 +123,13 @@ impl Log {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
+        self.end_segment(self.segment_bytes)
+    }
+
+    /// Ends the open segment and begins another, if it has so many bytes.
+    pub(super) fn end_segment(&mut self, bytes: u64) -> io::Result<()> {
         let Some(open) = self.segments.back() else { return Ok(()) };
-        if open.bytes >= self.segment_bytes {
+        if open.bytes >= bytes {
             let fresh = create(&self.dir, open.index + 1, open.end)?;
             self.segments.push_back(fresh);
         }

@@ -22,6 +22,7 @@ mod frame;
 mod log;
 mod mark;
 mod recover;
+mod room;
 mod scan;
 mod shared;
 mod track;

@@ -18,6 +18,7 @@ use super::frame::Kind;
 use super::log::{Log, Spot};
 use super::mark::Mark;
 use super::recover::Replay;
+use super::room::room_for;
 use super::track::{Tracker, glance};
 
 /// How often the acknowledgement mark is written while all goes well.
@@ -148,15 +149,13 @@ impl Shared {
             return Err(OutletError::Closed("the spool was closed".to_owned()));
         }
         let used = state.log.bytes() + state.predecessor_bytes;
-        if used.saturating_add(size) > self.config.max_bytes {
-            state.counters.refused_appends += 1;
-            return Err(OutletError::Full(format!(
-                "the spool holds {used} of at most {} bytes",
-                self.config.max_bytes
-            )));
+        if used.saturating_add(size) > room_for(entries, self.config.max_bytes) {
+            let detail = format!("the spool holds {used} of at most {} bytes", self.config.max_bytes);
+            return Err(self.make_room(state, OutletError::Full(detail)));
         }
         let spots = match state.log.append(Kind::Fact, entries) {
             Ok(Ok(spots)) => spots,
+            Ok(Err(error @ OutletError::Full(_))) => return Err(self.make_room(state, error)),
             Ok(Err(error)) => {
                 state.counters.refused_appends += 1;
                 return Err(error);
@@ -205,7 +204,7 @@ impl Shared {
             drop(state);
         }
         // Neither the mark nor the space can hold up facts: a full disk must be able to drain.
-        warn_of(self.tidy());
+        warn_of(self.tidy(false));
     }
 
     pub(super) fn note_refusal(&self, error: &OutletError) {
@@ -220,8 +219,8 @@ impl Shared {
         }
     }
 
-    /// Deletes the oldest segments that nobody needs.
-    fn tidy(&self) -> io::Result<()> {
+    /// Deletes the oldest segments that nobody needs; under `pressure` also one that holds what is still open.
+    pub(super) fn tidy(&self, pressure: bool) -> io::Result<()> {
         loop {
             let mut state = self.state.lock();
             // What was recorded for a predecessor must be found beside its folder until that is gone.
@@ -234,7 +233,7 @@ impl Shared {
             }
             if state.tracker.places().any(|spot| spot.segment == oldest.index) {
                 // One whole segment came after it: what is still open there will stay open for a while.
-                if state.log.segments().len() < 3 {
+                if state.log.segments().len() < 3 && !pressure {
                     return Ok(());
                 }
                 carry(&mut state, oldest.index)?;

@@ -21,8 +21,9 @@ pub(super) enum Sign {
 }
 
 /// Schema ids of the facts that matter here; all others are passed over unread.
-const OPENED: u32 = 10;
+pub(super) const OPENED: u32 = 10;
 const CLOSED: u32 = 11;
+pub(super) const REFUSED: u32 = 12;
 const RESERVED: u32 = 30;
 const SETTLED: u32 = 31;
 const VOIDED: u32 = 32;

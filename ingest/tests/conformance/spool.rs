@@ -153,6 +153,43 @@ async fn a_full_spool_takes_nothing_of_a_call_and_takes_again_once_drained() {
 }
 
 #[tokio::test]
+async fn a_full_spool_still_takes_the_endings_of_what_it_let_in_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = memory();
+    inner.refuse(away());
+    // Shorter than a segment: the open one never ends by its own length.
+    let bounded = SpoolConfig { max_bytes: 400_000, segment_bytes: 16 << 20, ..config() };
+    let (spool, _) = Spool::open(dir.path(), bounded, producer(1), inner.clone()).unwrap();
+    let spool = Arc::new(spool);
+    // A number is used up by what was refused, so the refused openings have a recorder of their own.
+    let (openings, endings) = (recorder(1, spool.clone()), recorder(2, spool.clone()));
+    let mut let_in = 0;
+    let refused = loop {
+        match openings.record([opened(let_in)]) {
+            Ok(_) => let_in += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, OutletError::Full(_)), "{refused}");
+    assert!(let_in > 100, "only {let_in} were let in");
+    for number in let_in - 50..let_in {
+        drop(endings.record([closed(number)]).unwrap());
+    }
+    assert_eq!(spool.figures().open_requests, u64::from(let_in) - 50);
+    inner.refuse(None);
+    eventually("the inner outlet has all", || spool.figures().unacknowledged == 0);
+    for number in 0..let_in - 50 {
+        eventually("a request can be closed", || endings.record([closed(number)]).is_ok());
+    }
+    assert_eq!(spool.figures().open_requests, 0);
+    // Many times what it can hold goes through, so drained room does come back.
+    for number in 10_000..12_000 {
+        eventually("a request is let in again", || openings.record(whole(number)).is_ok());
+    }
+    eventually("the inner outlet has all", || spool.figures().unacknowledged == 0);
+}
+
+#[tokio::test]
 async fn a_request_that_stays_open_is_carried_over_and_does_not_hold_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let inner = memory();
