@@ -101,6 +101,11 @@ impl Limits {
         self.changed.notify_waiters();
     }
 
+    /// Why the journal cannot be read at the moment, or that it can.
+    fn set_trouble(&self, trouble: Option<String>) {
+        self.inner.lock().set_trouble(trouble);
+    }
+
     /// Goes on without the journal.
     fn go_on_from_snapshot(&self) {
         self.inner.lock().go_on_from_snapshot();

@@ -41,6 +41,8 @@ pub struct LimitsCore {
     caught_up: bool,
     /// The journal is away since the start: what a snapshot says is all there is.
     from_snapshot: bool,
+    /// Why the journal cannot be read at the moment.
+    trouble: Option<String>,
     /// Why reading had to stop; nothing is admitted any more.
     pub(super) stopped: Option<String>,
 }
@@ -65,6 +67,8 @@ pub struct Standing {
     pub caught_up: bool,
     /// True while the journal is away since the start, and a snapshot is all there is.
     pub from_snapshot: bool,
+    /// Why the journal cannot be read at the moment; leases and spool carry on.
+    pub trouble: Option<String>,
     /// Why reading stopped.
     pub stopped: Option<String>,
     /// What is left in leases.
@@ -100,6 +104,7 @@ impl LimitsCore {
             seen_at: None,
             caught_up: false,
             from_snapshot: false,
+            trouble: None,
             stopped: None,
         }
     }
@@ -227,6 +232,11 @@ impl LimitsCore {
         self.from_snapshot = false;
     }
 
+    /// Why the journal cannot be read at the moment, or that it can.
+    pub fn set_trouble(&mut self, trouble: Option<String>) {
+        self.trouble = trouble;
+    }
+
     /// Goes on without the journal: no lease is held, so whatever needs one is refused until it is back.
     pub const fn go_on_from_snapshot(&mut self) {
         self.from_snapshot = true;
@@ -273,6 +283,7 @@ impl LimitsCore {
             age_us: self.seen_at.map(|seen| now.0.saturating_sub(seen.0).max(0)),
             caught_up: self.caught_up,
             from_snapshot: self.from_snapshot,
+            trouble: self.trouble.clone(),
             stopped: self.stopped.clone(),
             left,
             rate,

@@ -41,6 +41,7 @@ pub(crate) async fn follow(world: Arc<World>, limits: Arc<Limits>, journal: Arc<
             Ok(()) => return,
             Err(Contradiction::Journal(JournalError::Unavailable(reason))) => {
                 tracing::warn!(%lane, reason, "limits cannot be read at the moment");
+                follower.limits.set_trouble(Some(reason));
                 if follower.unchecked.is_some() {
                     follower.limits.go_on_from_snapshot();
                 }
@@ -82,6 +83,7 @@ impl Follower {
         }
         // An offset below the first one held is an error: what retention took could have been anything.
         let mut cursor = self.journal.read(self.lane, self.next).await?;
+        self.limits.set_trouble(None);
         loop {
             let batch = cursor.next().await?;
             let now = self.world.now();

@@ -36,6 +36,9 @@ pub(super) fn readiness(world: &World) -> Readiness {
         if let Some(reason) = standing.stopped {
             degraded.push(format!("limits/{partition} cannot be read any further: {reason}"));
         }
+        if let Some(reason) = standing.trouble {
+            degraded.push(format!("limits/{partition} cannot be read at the moment: {reason}"));
+        }
         if standing.from_snapshot {
             degraded.push(format!(
                 "the journal is away since the start: limits/{partition} stand as the last run left them"
