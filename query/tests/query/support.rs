@@ -190,7 +190,7 @@ pub fn policy(version: u64, organisations: &[(&str, &str)]) -> PolicyPublished {
     let document =
         Document { organisations: organisations.iter().map(organisation).collect(), ..Document::default() };
     PolicyPublished {
-        head: head(NOW),
+        head: Head { role: Role::Policy, ..head(NOW) },
         version,
         author: "ops".to_owned(),
         approver: None,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Document;
 use crate::avro::Micros;
-use crate::facts::Fact;
+use crate::facts::{Fact, Role};
 use crate::ids::{Digest, ProducerId};
 use crate::money::Money;
 
@@ -74,6 +74,9 @@ impl PolicyState {
     /// Takes the next fact of the topic.
     pub fn apply(&mut self, fact: &Fact) -> PolicyVerdict {
         let head = fact.head();
+        if head.role != Role::Policy {
+            return PolicyVerdict::Ignored;
+        }
         if self.seen.get(&head.producer).is_some_and(|seen| head.number <= *seen) {
             return PolicyVerdict::Ignored;
         }
