@@ -9,23 +9,19 @@ set -euo pipefail
 acls="${KAFKA_ACLS:-kafka-acls.sh --bootstrap-server localhost:9092}"
 prefix="${1:-bursar}"
 
-allow() { # principal operation topic...
-  local principal=$1 operation=$2
-  shift 2
-  for topic in "$@"; do
-    $acls --add --allow-principal "$principal" --operation "$operation" --topic "$prefix.$topic"
-  done
+# One call for each set of rights: every call starts a Java process.
+allow() { # "principal..." "operation..." topic...
+  local arguments=() principal operation topic
+  for principal in $1; do arguments+=(--allow-principal "$principal"); done
+  for operation in $2; do arguments+=(--operation "$operation"); done
+  for topic in "${@:3}"; do arguments+=(--topic "$prefix.$topic"); done
+  $acls --add "${arguments[@]}"
 }
 
-for principal in User:shim User:ledger User:archiver User:query; do
-  for operation in Read Describe DescribeConfigs; do
-    allow "$principal" "$operation" requests routes spend limits policy
-  done
-done
+allow "User:shim User:ledger User:archiver User:query" "Read Describe DescribeConfigs" requests routes spend limits policy
 allow User:shim Write requests routes spend
 allow User:ledger Write requests limits policy
 allow User:query Write requests
 # Idempotent producers need this on brokers older than 3.0 only; it is harmless on newer ones.
-for principal in User:shim User:ledger User:query; do
-  $acls --add --allow-principal "$principal" --operation IdempotentWrite --cluster
-done
+$acls --add --allow-principal User:shim --allow-principal User:ledger --allow-principal User:query \
+  --operation IdempotentWrite --cluster
