@@ -9,12 +9,8 @@
 
 mod harness;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::Path;
-
 use bursar_stand_in::provider::{StandIn, StandInConfig};
-use harness::{Place, wait_for};
+use harness::{Place, chat, get, holding, post, wait_for};
 
 const PROMPT_CANARY: &str = "canary-prompt-7f3a9c";
 const KEY_CANARY: &str = "canary-provider-key-51d2e8";
@@ -43,45 +39,6 @@ targets = [{{ provider = "openai", model = "gpt-4o-mini" }}]
     )
 }
 
-/// Status and whole answer of a raw request.
-fn post(place: &Place, key: &str, body: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(place.shim).unwrap();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
-        place.shim,
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    // A refusal may come before the whole body was taken in.
-    stream.write_all(body).ok();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
-    (status, answer)
-}
-
-fn chat(text: &str) -> Vec<u8> {
-    serde_json::json!({"model": "small", "max_tokens": 20, "messages": [{"role": "user", "content": text}]})
-        .to_string()
-        .into_bytes()
-}
-
-/// Files below a folder that hold some bytes.
-fn holding(folder: &Path, needle: &str, found: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            holding(&path, needle, found);
-        } else if std::fs::read(&path)
-            .is_ok_and(|bytes| bytes.windows(needle.len()).any(|it| it == needle.as_bytes()))
-        {
-            found.push(path.display().to_string());
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_clearly_and_nothing_leaks() {
     let stand_in =
@@ -96,7 +53,7 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
         let key = place.key("red");
 
         let (status, answer) = wait_for("the key to be known", || {
-            let answer = post(&place, &key, &chat(&format!("{PROMPT_CANARY} say hello")));
+            let answer = post(place.shim, &key, &chat(&format!("{PROMPT_CANARY} say hello")));
             (answer.0 != 401).then_some(answer)
         });
         assert_eq!(status, 200, "{answer}");
@@ -109,11 +66,11 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
             ("50 MB", vec![b'x'; 50_000_000], 413),
         ];
         for (what, body, wanted) in &cases {
-            let (status, answer) = post(&place, &key, body);
+            let (status, answer) = post(place.shim, &key, body);
             assert_eq!(status, *wanted, "{what}: {answer}");
             assert!(!answer.contains(PROMPT_CANARY), "{what}: the answer repeats the prompt");
         }
-        let (status, _) = post(&place, "bsk-unknown", &chat("x"));
+        let (status, _) = post(place.shim, "bsk-unknown", &chat("x"));
         assert_eq!(status, 401);
         let refused = place.sql("SELECT code, count(*) AS n FROM refusals GROUP BY code ORDER BY code");
         let codes: Vec<&str> = refused.iter().map(|row| row["code"].as_str().unwrap()).collect();
@@ -142,7 +99,8 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
         }
         let asked = place.sql("SELECT count(*) AS n FROM requests WHERE kind = 'QueryRan' AND statement LIKE '%etc/pass' || 'wd%'");
         assert_eq!(asked[0]["n"].to_string().trim_matches('"'), "2", "a refused query is not on record");
-        let metrics = metrics(&place);
+        let (status, metrics) = get(place.admin, "/metrics");
+        assert_eq!(status, 200, "{metrics}");
         wait_for("segments", || {
             let mut segments = Vec::new();
             holding(&place.data().join("archive"), "PAR1", &mut segments);
@@ -159,13 +117,4 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
     })
     .await
     .unwrap();
-}
-
-fn metrics(place: &Place) -> String {
-    let mut stream = TcpStream::connect(place.admin).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    answer
 }

@@ -19,28 +19,16 @@ use std::time::Duration;
 use books::{Providers, policy};
 use bursar_stand_in::provider::read_bill;
 use bursar_stand_in::trace::{self, Row};
-use harness::{Place, pico, wait_for};
+use harness::{Place, Seeded, pico, setting, wait_for};
 use serde_json::Value;
 
 /// Small enough to be crossed in the course of the run.
 const RED_LIMIT: &str = "400000.00";
 
-/// A small generator of its own, so that a seed means the same for ever (xorshift64*).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % bound
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_billed_is_lost_whenever_the_process_dies() {
-    let kills: usize = std::env::var("BURSAR_TEST_KILLS").map_or(34, |text| text.parse().unwrap());
-    let seed: u64 = std::env::var("BURSAR_TEST_SEED").map_or(20_231_116, |text| text.parse().unwrap());
+    let kills = usize::try_from(setting("BURSAR_TEST_KILLS", 34)).unwrap();
+    let seed = setting("BURSAR_TEST_SEED", 20_231_116);
     println!("seed {seed}: {kills} kills in each mode\n");
     println!("mode        kills  requests  billed  on record  recovered  red's limit    red billed");
     for (mode, durability) in ["acked", "overlapped", "relaxed"].into_iter().enumerate() {
@@ -56,7 +44,7 @@ async fn die_often(durability: &str, kills: usize, seed: u64) -> String {
     place.write("policy.toml", &policy(&providers, RED_LIMIT));
     let mut up = place.up();
     let teams = ["red", "blue"].map(|team| (team, place.key(team)));
-    let mut random = Seeded(seed | 1);
+    let mut random = Seeded::new(seed);
     let rows: Vec<Row> = trace::builtin().unwrap().into_iter().cycle().take(kills * 60).collect();
     let mut sent = 0;
     for (round, chunk) in rows.chunks(60).enumerate() {

@@ -2,12 +2,15 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod oracle;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use bursar_stand_in::provider::{ModelPrices, RunningStandIn, StandIn, StandInConfig, read_bill};
 use bursar_stand_in::replay::{Outcome, ReplayConfig, TeamKey, replay};
@@ -37,6 +40,11 @@ pub struct Providers {
 
 impl Providers {
     pub async fn start(errors_per_mille: u64) -> Self {
+        Self::start_slow(errors_per_mille, Duration::ZERO).await
+    }
+
+    /// As [`Providers::start`], with a wait before the first byte of every answer.
+    pub async fn start_slow(errors_per_mille: u64, first_byte_delay: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bills = ["alpha", "beta"].map(|name| folder.path().join(format!("{name}.jsonl")));
         let start = |index: usize, errors: u64| {
@@ -52,6 +60,7 @@ impl Providers {
             StandIn::start(StandInConfig {
                 bill: Some(bills[index].clone()),
                 error_rate_per_mille: errors,
+                first_byte_delay,
                 seed: 11,
                 prices,
                 ..StandInConfig::default()

@@ -2,10 +2,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
+pub mod clients;
+pub mod cluster;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -78,9 +82,39 @@ impl Drop for Process {
     }
 }
 
-/// An address on loopback that was free a moment ago.
+/// An address on loopback that was free a moment ago. It lies below the ports that outgoing connections take, so
+/// that a killed process finds its own free again.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static DRAWN: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id().wrapping_mul(7919) % 9000;
+    loop {
+        let drawn = u32::from(DRAWN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(10_240 + (first + drawn) % 9000).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+}
+
+/// A small generator of its own, so that a seed means the same for ever (xorshift64*).
+pub struct Seeded(u64);
+
+impl Seeded {
+    pub const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % bound
+    }
+}
+
+/// A number from the environment, or its default.
+pub fn setting(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
 /// A data folder with a configuration, and the command line that works on it.
@@ -193,6 +227,58 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited a minute for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Sends a whole request, head and body as they are, and reads status and body of the answer.
+pub fn exchange(address: SocketAddr, head: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    // A refusal may come before the whole body was taken in.
+    stream.write_all(body).ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, body.to_owned())
+}
+
+/// Status and body of a page.
+pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    exchange(address, &head, b"")
+}
+
+/// Sends bytes as the body of a chat completion.
+pub fn post(shim: SocketAddr, key: &str, body: &[u8]) -> (u16, String) {
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {shim}\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    exchange(shim, &head, body)
+}
+
+/// A small chat completion's body.
+pub fn chat(text: &str) -> Vec<u8> {
+    let message = serde_json::json!({"role": "user", "content": text});
+    serde_json::json!({"model": "small", "max_tokens": 20, "messages": [message]}).to_string().into_bytes()
+}
+
+/// Files below a folder that hold some bytes.
+pub fn holding(folder: &Path, needle: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            holding(&path, needle, found);
+        } else if std::fs::read(&path).is_ok_and(|bytes| contains(&bytes, needle)) {
+            found.push(path.display().to_string());
+        }
+    }
+}
+
+pub fn contains(bytes: &[u8], needle: &str) -> bool {
+    bytes.windows(needle.len()).any(|it| it == needle.as_bytes())
 }
 
 /// A real component that `tests/run` started; none where the test may be skipped since nothing was required.
