@@ -187,10 +187,10 @@ fn read_folder(
             if frame.kind == Kind::Fact && frame.number >= replay.mark.acknowledged {
                 unacknowledged += 1;
             }
-            if let Some((head, sign)) = glance(&frame.value) {
+            if let Some((number, sign)) = glance(&frame.value) {
                 if frame.kind == Kind::Fact {
-                    let number = last.entry(frame.lane).or_insert(head.number);
-                    *number = head.number.max(*number);
+                    let newest = last.entry(frame.lane).or_insert(number);
+                    *newest = number.max(*newest);
                 }
                 if let Some(sign) = sign {
                     requests.observe(producer, frame, sign);

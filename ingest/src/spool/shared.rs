@@ -166,8 +166,8 @@ impl Shared {
             }
         };
         for ((entry, glance), spot) in entries.iter().zip(glances).zip(spots) {
-            let Some((head, sign)) = glance else { continue };
-            state.last.insert(entry.lane, head.number);
+            let Some((number, sign)) = glance else { continue };
+            state.last.insert(entry.lane, number);
             if let Some(sign) = sign {
                 state.tracker.observe(sign, spot);
             }

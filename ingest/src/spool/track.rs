@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bursar_schemas::avro::Avro as _;
-use bursar_schemas::facts::{About, Fact, Head};
+use bursar_schemas::facts::{About, Fact, Head, Role};
 use bursar_schemas::ids::{ProducerId, RequestId};
 use bursar_schemas::wire;
 
@@ -28,25 +28,36 @@ const RESERVED: u32 = 30;
 const SETTLED: u32 = 31;
 const VOIDED: u32 = 32;
 
-/// The head of a fact and what it means for open requests, read without the rest of the fact.
-pub(super) fn glance(value: &[u8]) -> Option<(Head, Option<Sign>)> {
+/// The number of a fact and what it means for open requests, read without the rest of the fact and without
+/// taking memory: this stands in the way of every append.
+pub(super) fn glance(value: &[u8]) -> Option<(u64, Option<Sign>)> {
     let id = wire::schema_id(value).ok()?;
     let mut datum = value.get(wire::FRAME..)?;
     if !Fact::KINDS.iter().any(|(_, kind, _)| *kind == id) {
         return None;
     }
-    let head = Head::decode(&mut datum).ok()?;
+    // A head begins with producer, role and number.
+    let mut head = datum;
+    ProducerId::skip(&mut head).ok()?;
+    Role::skip(&mut head).ok()?;
+    let number = u64::decode(&mut head).ok()?;
     if !matches!(id, OPENED | CLOSED | RESERVED | SETTLED | VOIDED) {
-        return Some((head, None));
+        return Some((number, None));
     }
-    let request = About::decode(&mut datum).ok()?.request;
+    Head::skip(&mut datum).ok()?;
+    // What is said of a request begins with its id.
+    let request = RequestId::decode(&mut &*datum).ok()?;
+    let mut attempt = || {
+        About::skip(&mut datum).ok()?;
+        u32::decode(&mut datum).ok()
+    };
     let sign = match id {
         OPENED => Sign::Opened(request),
         CLOSED => Sign::Closed(request),
-        RESERVED => Sign::Reserved(request, u32::decode(&mut datum).ok()?),
-        _ => Sign::Settled(request, u32::decode(&mut datum).ok()?),
+        RESERVED => Sign::Reserved(request, attempt()?),
+        _ => Sign::Settled(request, attempt()?),
     };
-    Some((head, Some(sign)))
+    Some((number, Some(sign)))
 }
 
 /// What is known of one request; `P` says where or what each fact is.
@@ -137,5 +148,32 @@ pub(super) fn on_behalf_of(fact: &Fact) -> Option<ProducerId> {
         Fact::Settled(fact) => fact.reserved_by,
         Fact::Voided(fact) => fact.reserved_by,
         _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// The whole decoder is the oracle.
+    #[test]
+    fn a_glance_sees_what_the_whole_fact_says() {
+        let mut signs = 0;
+        for mut fact in bursar_schemas::samples::facts() {
+            fact.head_mut().number = 1 << 40;
+            let expected = match &fact {
+                Fact::RequestOpened(fact) => Some(Sign::Opened(fact.about.request)),
+                Fact::RequestClosed(fact) => Some(Sign::Closed(fact.about.request)),
+                Fact::Reserved(fact) => Some(Sign::Reserved(fact.about.request, fact.attempt)),
+                Fact::Settled(fact) => Some(Sign::Settled(fact.about.request, fact.attempt)),
+                Fact::Voided(fact) => Some(Sign::Settled(fact.about.request, fact.attempt)),
+                _ => None,
+            };
+            signs += usize::from(expected.is_some());
+            assert_eq!(glance(&wire::encode(&fact)), Some((1 << 40, expected)), "{}", fact.kind());
+        }
+        assert!(signs >= 5, "every kind that matters has a sample");
+        assert_eq!(glance(b"no fact"), None);
     }
 }

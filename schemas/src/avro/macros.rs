@@ -37,6 +37,10 @@ macro_rules! avro_record {
             fn decode(input: &mut &[u8]) -> Result<Self, $crate::avro::AvroError> {
                 Ok(Self { $( $field: $crate::avro::Avro::decode(input)?, )+ })
             }
+            fn skip(input: &mut &[u8]) -> Result<(), $crate::avro::AvroError> {
+                $( <$type as $crate::avro::Avro>::skip(input)?; )+
+                Ok(())
+            }
         }
     )+};
 }

@@ -48,6 +48,13 @@ pub trait Avro: Sized {
     /// # Errors
     /// Whatever makes the bytes not an encoding of this type.
     fn decode(input: &mut &[u8]) -> Result<Self, AvroError>;
+    /// Passes over the value at the front of `input`, making nothing of it: texts are not checked to be UTF-8.
+    ///
+    /// # Errors
+    /// When the bytes end within it.
+    fn skip(input: &mut &[u8]) -> Result<(), AvroError> {
+        Self::decode(input).map(drop)
+    }
 }
 
 /// Appends a zigzag variable-length integer.
@@ -206,6 +213,9 @@ impl Avro for String {
         let text = std::str::from_utf8(take_bytes(input)?).map_err(|_| AvroError::Utf8)?;
         Ok(text.to_owned())
     }
+    fn skip(input: &mut &[u8]) -> Result<(), AvroError> {
+        take_bytes(input).map(drop)
+    }
 }
 
 macro_rules! fixed {
@@ -253,6 +263,13 @@ impl<T: Avro> Avro for Option<T> {
         match take_long(input)? {
             0 => Ok(None),
             1 => T::decode(input).map(Some),
+            branch => Err(AvroError::Branch("an optional field", branch)),
+        }
+    }
+    fn skip(input: &mut &[u8]) -> Result<(), AvroError> {
+        match take_long(input)? {
+            0 => Ok(()),
+            1 => T::skip(input),
             branch => Err(AvroError::Branch("an optional field", branch)),
         }
     }
@@ -319,6 +336,18 @@ impl Avro for BTreeMap<String, String> {
             }
             for _ in 0..count {
                 entries.insert(String::decode(input)?, String::decode(input)?);
+            }
+        }
+    }
+    fn skip(input: &mut &[u8]) -> Result<(), AvroError> {
+        loop {
+            let count = take_block(input)?;
+            if count == 0 {
+                return Ok(());
+            }
+            for _ in 0..count {
+                String::skip(input)?;
+                String::skip(input)?;
             }
         }
     }
