@@ -11,6 +11,7 @@ use bursar_schemas::wire;
 use super::forward::{Feed, Parcel, Position};
 use super::frame::{self, Frame, HEADER, Kind, Place};
 use super::log::damaged;
+use super::newest::Written;
 use super::recover::Replay;
 use super::shared::{Shared, warn_of};
 
@@ -51,6 +52,17 @@ fn parcel(frames: Vec<Frame>, begin: Position, acknowledged: u64) -> Parcel {
     Parcel { entries, begin, end }
 }
 
+/// Frames that memory holds, and where they end.
+fn written(frames: Vec<Written>) -> Option<(Parcel, Position)> {
+    let (first, last) = (frames.first()?, frames.last()?);
+    let begin = Position { segment: first.spot.segment, at: first.spot.at };
+    let size = u64::try_from(last.spot.size).unwrap_or(0);
+    let after = Position { segment: last.spot.segment, at: last.spot.at + size };
+    let end = last.number + 1;
+    let facts = frames.into_iter().filter(|frame| frame.kind == Kind::Fact);
+    Some((Parcel { entries: facts.map(|frame| frame.entry).collect(), begin, end }, after))
+}
+
 /// The spool of this incarnation, as far as it is written.
 pub(super) struct Own {
     shared: Arc<Shared>,
@@ -68,6 +80,11 @@ impl Feed for Own {
         loop {
             let found = {
                 let state = self.shared.state.lock();
+                let newest = state.log.newest(self.position.segment, self.position.at);
+                if let Some((parcel, after)) = written(newest) {
+                    self.position = after;
+                    return Ok(Some(parcel));
+                }
                 let mut segments = state.log.segments().iter();
                 let segment = segments.find(|segment| segment.index == self.position.segment).cloned();
                 segment.map(|segment| (segment, segments.next().map(|next| next.index)))

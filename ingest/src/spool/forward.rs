@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use bursar_schemas::ports::{Entry, Outlet, OutletError, Receipt};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Most parcels on their way at once.
 const WINDOW: usize = 32;
+/// Parcels are sent no more often while facts keep coming: each one costs the same whatever is in it. The first
+/// after a rest goes at once.
+const PACE: Duration = Duration::from_millis(1);
+/// Facts of a parcel after which the next one need not wait for its turn.
+const LARGE: usize = 256;
 /// First pause after the inner outlet refused.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -76,16 +82,27 @@ impl Pump<'_> {
     pub(super) async fn run(&mut self, feed: &mut impl Feed, grows: bool) -> io::Result<Ran> {
         let mut flights: VecDeque<Flight> = VecDeque::new();
         let mut pause = PAUSE;
+        let mut turn = Instant::now();
         loop {
             if *self.stop.borrow() {
                 return Ok(Ran::Stopped);
             }
-            let full = self.fill(feed, &mut flights)?;
+            let early = grows && Instant::now() < turn;
+            let full = !early && {
+                let before = flights.len();
+                let full = self.fill(feed, &mut flights, grows)?;
+                if flights.len() > before {
+                    turn = Instant::now() + PACE;
+                }
+                full
+            };
             let Some(oldest) = flights.front_mut() else {
                 if full {
                     // Nothing is on its way whose end would tell when to try again.
                     self.sleep(pause).await;
                     pause = (pause * 2).min(self.longest_pause);
+                } else if early {
+                    self.until(turn).await;
                 } else if grows {
                     tokio::select! { () = self.more.notified() => {}, () = stopped(&mut self.stop) => {} }
                 } else {
@@ -96,7 +113,8 @@ impl Pump<'_> {
             let fillable = !full && grows;
             let woken = tokio::select! {
                 outcome = &mut oldest.receipt => Woken::Settled(outcome),
-                () = self.more.notified(), if fillable => Woken::More,
+                () = tokio::time::sleep_until(turn), if early => Woken::More,
+                () = self.more.notified(), if fillable && !early => Woken::More,
                 () = stopped(&mut self.stop) => Woken::Stop,
             };
             match woken {
@@ -118,10 +136,13 @@ impl Pump<'_> {
         }
     }
 
-    /// Sends what there is and fits; true when the inner outlet takes no more.
-    fn fill(&self, feed: &mut impl Feed, flights: &mut VecDeque<Flight>) -> io::Result<bool> {
-        while flights.len() < WINDOW {
+    /// Sends what there is and fits, when `paced` no small parcel after another; true when the inner outlet takes no
+    /// more.
+    fn fill(&self, feed: &mut impl Feed, flights: &mut VecDeque<Flight>, paced: bool) -> io::Result<bool> {
+        let mut small = false;
+        while flights.len() < WINDOW && !small {
             let Some(Parcel { entries, begin, end }) = feed.parcel()? else { return Ok(false) };
+            small = paced && entries.len() < LARGE;
             let taken = if entries.is_empty() {
                 Ok(Box::pin(std::future::ready(Ok(()))) as Receipt)
             } else {
@@ -155,7 +176,11 @@ impl Pump<'_> {
     }
 
     async fn sleep(&mut self, pause: Duration) {
-        tokio::select! { () = tokio::time::sleep(pause) => {}, () = stopped(&mut self.stop) => {} }
+        self.until(Instant::now() + pause).await;
+    }
+
+    async fn until(&mut self, at: Instant) {
+        tokio::select! { () = tokio::time::sleep_until(at) => {}, () = stopped(&mut self.stop) => {} }
     }
 }
 

@@ -11,6 +11,7 @@ use bursar_schemas::ports::{Entry, OutletError};
 use bursar_schemas::wire;
 
 use super::frame::{self, Frame, HEADER, Kind};
+use super::newest::{Newest, Written};
 
 /// Where a frame stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub(super) struct Log {
     segments: VecDeque<Segment>,
     bytes: u64,
     buffer: Vec<u8>,
+    newest: Newest,
 }
 
 /// The file of a segment.
@@ -53,7 +55,19 @@ fn create(dir: &Path, index: u64, end: u64) -> io::Result<Segment> {
 impl Log {
     pub(super) fn create(dir: &Path, segment_bytes: u64) -> io::Result<Self> {
         let segments = VecDeque::from([create(dir, 0, 0)?]);
-        Ok(Self { dir: dir.to_path_buf(), segment_bytes, segments, bytes: 0, buffer: Vec::new() })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            segment_bytes,
+            segments,
+            bytes: 0,
+            buffer: Vec::new(),
+            newest: Newest::default(),
+        })
+    }
+
+    /// Frames from that place on, as far as memory holds them without a hole.
+    pub(super) fn newest(&self, segment: u64, at: u64) -> Vec<Written> {
+        self.newest.from(segment, at)
     }
 
     /// Bytes on disk.
@@ -113,6 +127,9 @@ impl Log {
                 .set_len(open.bytes)
                 .map_err(|again| format!("failed to take back a failed write ({error}): {again}"))?;
             return Ok(Err(refusal(&error)));
+        }
+        for ((entry, spot), number) in entries.iter().zip(&spots).zip(open.end..) {
+            self.newest.push(Written { spot: *spot, kind, number, entry: entry.clone() });
         }
         let size: usize = spots.iter().map(|spot| spot.size).sum();
         let size = u64::try_from(size).unwrap_or(u64::MAX);

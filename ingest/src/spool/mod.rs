@@ -21,6 +21,7 @@ mod forward;
 mod frame;
 mod log;
 mod mark;
+mod newest;
 mod recover;
 mod room;
 mod scan;
