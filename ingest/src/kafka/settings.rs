@@ -93,7 +93,8 @@ impl KafkaSettings {
             client_id: "bursar".to_owned(),
             security: Security::default(),
             compression: Compression::default(),
-            linger: Duration::from_millis(1),
+            // The spool hands over in batches, and the client spins through a wait of a millisecond.
+            linger: Duration::ZERO,
             fetch_wait: Duration::from_millis(10),
             request_timeout: Duration::from_secs(10),
             in_flight_bytes: 32 << 20,
