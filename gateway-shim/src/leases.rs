@@ -202,15 +202,15 @@ impl LeaseBook {
         let lease = LeaseId { holder: self.holder, number: self.next };
         self.next += 1;
         book.asked = Some(Asked { lease, minimum, at: now });
-        let wanted = book.target(self.sizing.horizon_seconds).max(times(minimum, 4));
-        Some(Ask { lease, path: Arc::clone(path), wanted, minimum })
+        let target = book.target(self.sizing.horizon_seconds).max(times(minimum, 4));
+        Some(Ask { lease, path: Arc::clone(path), wanted: target.plus(self.in_flight(path)), minimum })
     }
 
     /// A question ahead of need: when less is left on the path than a few usual reservations or a second of
     /// spending.
     pub fn ask_ahead(&mut self, path: &Path, now: Micros) -> Option<Ask> {
         let book = self.paths.get(path)?;
-        let low = times(book.usual, 2).max(book.rate);
+        let low = times(book.usual, 2).max(book.rate).max(Money::from_pico(self.in_flight(path).pico() / 2));
         if !low.is_positive() || book.asked.is_some() || book.refused_lately || self.left(path) >= low {
             return None;
         }
@@ -329,6 +329,12 @@ impl LeaseBook {
         let Some(book) = self.paths.get(path) else { return Money::ZERO };
         let held = book.leases.iter().filter_map(|number| self.leases.get(number));
         held.filter(|held| !held.stopped).map(|held| held.left().max(Money::ZERO)).sum()
+    }
+
+    /// What is reserved on a path: as much again may be before the next grant comes, so questions allow for it.
+    fn in_flight(&self, path: &[AccountRef]) -> Money {
+        let Some(book) = self.paths.get(path) else { return Money::ZERO };
+        book.leases.iter().filter_map(|number| self.leases.get(number)).map(|held| held.reserved).sum()
     }
 
     /// What is left and what is spent per second, over all paths.
