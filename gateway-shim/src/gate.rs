@@ -39,7 +39,7 @@ pub(crate) struct Candidate {
 
 /// A request that may go to a provider once its money is set aside.
 pub(crate) struct Admitted {
-    pub(crate) about: About,
+    pub(crate) about: Arc<About>,
     pub(crate) partition: u32,
     pub(crate) policy: Arc<Policy>,
     pub(crate) endpoint: Endpoint,
@@ -115,8 +115,8 @@ async fn admit(
     }
     let policy = world.policy();
     let principal = authenticate(&policy, request.headers())?;
-    let mut about = about(&principal, id, at);
-    known.about = Some(about.clone());
+    let mut about = Arc::new(about(&principal, id, at));
+    known.about = Some(Arc::clone(&about));
     if usize::try_from(open).unwrap_or(0) >= world.config.max_open_requests {
         return overloaded("The gateway is at its bound of open requests.");
     }
@@ -124,8 +124,10 @@ async fn admit(
     let (body, buffered) = body::read(world, &parts.headers, incoming).await?;
     let shape = inspect(endpoint, &body).map_err(|error| Refused::invalid(error.to_string()))?;
     known.model = Some(shape.model.value.clone());
-    about.end_user = end_user(world, &parts.headers, &shape, &about.organisation);
-    known.about = Some(about.clone());
+    if let Some(end_user) = end_user(world, &parts.headers, &shape, &about.organisation) {
+        Arc::make_mut(&mut about).end_user = Some(end_user);
+        known.about = Some(Arc::clone(&about));
+    }
     let route = route(&policy, &principal, &shape, at)?;
     let partition = world.partition(&about.organisation);
     let drawn = draw(world, &policy, partition, &about).await?;

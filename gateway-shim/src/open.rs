@@ -42,7 +42,7 @@ pub(crate) struct Attempt {
 /// An open request.
 pub(crate) struct OpenRequest {
     pub(crate) world: Arc<World>,
-    pub(crate) about: About,
+    pub(crate) about: Arc<About>,
     pub(crate) partition: u32,
     pub(crate) policy_version: u64,
     pub(crate) started: Instant,
@@ -122,7 +122,7 @@ impl OpenRequest {
         }
         let ended = AttemptEnded {
             head: self.head(""),
-            about: self.about.clone(),
+            about: About::clone(&self.about),
             attempt: attempt.number,
             provider: attempt.provider.clone(),
             model: attempt.model.clone(),
@@ -159,7 +159,7 @@ impl OpenRequest {
         let version = attempt.price.as_ref().map_or("", |price| &price.version);
         Settled {
             head: self.head(version),
-            about: self.about.clone(),
+            about: About::clone(&self.about),
             attempt: attempt.number,
             provider: attempt.provider,
             model: attempt.model,
@@ -180,7 +180,7 @@ impl OpenRequest {
     fn voided_fact(&self, attempt: Attempt, reason: VoidReason) -> Fact {
         Voided {
             head: self.head(""),
-            about: self.about.clone(),
+            about: About::clone(&self.about),
             attempt: attempt.number,
             accounts: attempt.accounts.to_vec(),
             lease: attempt.lease,
@@ -207,7 +207,7 @@ impl OpenRequest {
         self.world.metrics.ended(ending);
         let fact = RequestClosed {
             head: self.head(""),
-            about: self.about.clone(),
+            about: About::clone(&self.about),
             ending,
             status: u32::from(self.status),
             attempts: self.attempts,

@@ -1,5 +1,7 @@
 //! Refusals: one fact each, and an error in the form that OpenAI's SDKs understand.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -135,7 +137,7 @@ pub(crate) fn put_request_id(response: &mut Response<Outgoing>, request: Request
 /// What is known of a refused request.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    pub(crate) about: Option<About>,
+    pub(crate) about: Option<Arc<About>>,
     pub(crate) model: Option<String>,
 }
 
@@ -173,7 +175,7 @@ pub(crate) fn refuse(
         retryable: refused.retryable,
         limits_age_ms: age_us.and_then(|us| u64::try_from(us / 1000).ok()),
         detail: refused.message.clone(),
-        about: known.about,
+        about: known.about.map(Arc::unwrap_or_clone),
     };
     let recorded = world.note(vec![Draft { lane: Lane::new(Topic::Requests, partition), fact: fact.into() }]);
     if !recorded {

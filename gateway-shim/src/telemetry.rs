@@ -175,7 +175,7 @@ impl Metrics {
         );
         self.journal_wait.write(
             "bursar_journal_wait_seconds",
-            "Waits for the acknowledgement of opening facts.",
+            "Answers that had to wait for the acknowledgement of opening facts, and how long.",
             &mut out,
         );
         self.lease_wait.write("bursar_lease_wait_seconds", "Waits for a lease.", &mut out);

@@ -1,5 +1,6 @@
 //! Waiting for receipts, each once.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,6 +38,16 @@ impl Acknowledgement {
             }
         }
         self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// What is known already, without waiting; none while something is not acknowledged.
+    pub(super) async fn look(&mut self) -> Option<Result<(), OutletError>> {
+        let mut wait = std::pin::pin!(self.wait());
+        std::future::poll_fn(|context| match wait.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 
     /// Resolves only when they cannot all be acknowledged any more.

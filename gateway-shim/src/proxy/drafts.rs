@@ -1,6 +1,6 @@
 //! The facts that stand before a call: the opening, the route's decision, the reservation.
 
-use bursar_schemas::facts::{self, RequestOpened, Reserved, RouteDecided, RouteReason};
+use bursar_schemas::facts::{self, About, RequestOpened, Reserved, RouteDecided, RouteReason};
 use bursar_schemas::position::Topic;
 use bursar_schemas::producer::Draft;
 
@@ -13,7 +13,7 @@ pub(super) fn opened(open: &OpenRequest, admitted: &Admitted) -> RequestOpened {
     head.at = open.about.accounting_at;
     RequestOpened {
         head,
-        about: open.about.clone(),
+        about: About::clone(&open.about),
         endpoint: admitted.endpoint,
         model: admitted.shape.model.value.clone(),
         stream: admitted.shape.stream,
@@ -36,7 +36,7 @@ pub(super) fn decided(
     };
     RouteDecided {
         head: open.head(""),
-        about: open.about.clone(),
+        about: About::clone(&open.about),
         attempt: open.attempts,
         model: admitted.shape.model.value.clone(),
         candidates: admitted.candidates.iter().map(candidate).collect(),
@@ -58,7 +58,7 @@ pub(super) fn begin(
     out.push(Draft { lane: open.lane(Topic::Routes), fact: route.into() });
     let reserved = Reserved {
         head: open.head(attempt.price.as_ref().map_or("", |price| &price.version)),
-        about: open.about.clone(),
+        about: About::clone(&open.about),
         attempt: attempt.number,
         provider: attempt.provider.clone(),
         model: attempt.model.clone(),
