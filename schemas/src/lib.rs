@@ -16,6 +16,7 @@
 //! | `columns` (feature `columns`) | Arrow columns of the archive tables |
 //! | `samples` (feature `samples`) | one filled-in fact of each kind, for tests |
 //! | [`archive`], [`merkle`] | names and footers of sealed segments; RFC 6962 hashing |
+//! | [`evidence`] | the Merkle log of segments: leaves, tiles, checkpoints, signed notes, proofs |
 //!
 //! Invariant: nothing here performs IO, reads a clock, draws randomness or needs an async runtime.
 //! Invariant: no prompt, completion or provider key has a place in any type of this crate.
@@ -24,6 +25,7 @@ pub mod archive;
 pub mod avro;
 #[cfg(feature = "columns")]
 pub mod columns;
+pub mod evidence;
 pub mod facts;
 pub mod fold;
 pub mod ids;

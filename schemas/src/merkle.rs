@@ -1,4 +1,4 @@
-//! Merkle tree hashing of RFC 6962 (SHA-256), for the root over a segment's rows.
+//! Merkle tree hashing of RFC 6962 (SHA-256), for the root over a segment's rows and for the log of segments.
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +17,7 @@ pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
 }
 
 /// A root built leaf by leaf in memory that grows with the logarithm of the leaves.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RootBuilder {
     /// Roots of complete subtrees, largest first, with the number of leaves beneath each.
     peaks: Vec<(u64, Digest)>,
@@ -26,8 +26,13 @@ pub struct RootBuilder {
 impl RootBuilder {
     /// Adds the next leaf's entry.
     pub fn push(&mut self, entry: &[u8]) {
+        self.push_hash(leaf_hash(entry));
+    }
+
+    /// Adds the next leaf by its hash.
+    pub fn push_hash(&mut self, leaf: Digest) {
         let mut size = 1;
-        let mut hash = leaf_hash(entry);
+        let mut hash = leaf;
         while self.peaks.last().is_some_and(|(peak, _)| *peak == size) {
             if let Some((_, left)) = self.peaks.pop() {
                 hash = node_hash(&left, &hash);
@@ -35,6 +40,18 @@ impl RootBuilder {
             }
         }
         self.peaks.push((size, hash));
+    }
+
+    /// Leaves so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.peaks.iter().map(|(size, _)| size).sum()
+    }
+
+    /// True before the first leaf.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.peaks.is_empty()
     }
 
     /// The root over all leaves so far; SHA-256 of nothing when there are none.
