@@ -76,6 +76,11 @@ pub(crate) struct ArchiveSettings {
     pub(crate) url: String,
     pub(crate) seal_mebibytes: u32,
     pub(crate) seal_seconds: u64,
+    pub(crate) log_origin: String,
+    pub(crate) log_key: String,
+    pub(crate) earlier_log_keys: Vec<String>,
+    pub(crate) heartbeat_seconds: u64,
+    pub(crate) checkpoint_copy: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -161,9 +166,11 @@ impl Config {
         anyhow::ensure!(self.archive.seal_mebibytes <= 48, "archive.seal_mebibytes must be at most 48");
         anyhow::ensure!(self.archive.seal_seconds >= 1, "archive.seal_seconds must be at least 1");
         anyhow::ensure!(self.shim.spool_mebibytes >= 16, "shim.spool_mebibytes must be at least 16");
-        for (name, reference) in
-            [("kafka.password", &self.kafka.password), ("deployment.key", &self.deployment.key)]
-        {
+        for (name, reference) in [
+            ("kafka.password", &self.kafka.password),
+            ("deployment.key", &self.deployment.key),
+            ("archive.log_key", &self.archive.log_key),
+        ] {
             let by_reference =
                 reference.is_empty() || reference.starts_with("env:") || reference.starts_with("file:");
             anyhow::ensure!(by_reference, "{name} is not a reference: write env:NAME or file:PATH");

@@ -1,6 +1,7 @@
 //! Wires the roles of one process: each gets the two ports and what it needs, and meets no other role directly.
 
 mod admin;
+pub(crate) mod archive;
 mod shim;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use crate::exit::Outcome;
 use crate::publisher::Publisher;
 use crate::secrets::{self, Secret};
 use crate::shelf::FolderShelf;
-use crate::wire::{Deployment, Ports, open_archive};
+use crate::wire::{Deployment, Ports};
 use shim::ShimRole;
 
 /// A role that is asked by the admin port and taken out to be stopped.
@@ -117,7 +118,7 @@ impl Running {
         }
         let mut archiver = None;
         if roles.ingest || roles.query {
-            let (store, prefix, place) = open_archive(config).context("failed to open the archive")?;
+            let (store, prefix, place) = archive::open(config).context("failed to open the archive")?;
             if roles.ingest {
                 let settings = ArchiveConfig {
                     prefix: prefix.clone(),
@@ -125,8 +126,13 @@ impl Running {
                     seal_age: Duration::from_secs(config.archive.seal_seconds),
                     ..ArchiveConfig::default()
                 };
-                let started =
-                    shared(Archiver::start(Arc::clone(&ports.journal), Arc::clone(&store), settings));
+                let log = archive::log_settings(config, &deployment, &clock)?;
+                let started = shared(Archiver::start(
+                    Arc::clone(&ports.journal),
+                    Arc::clone(&store),
+                    settings,
+                    Some(log),
+                ));
                 admin.add_archiver(&started, place);
                 archiver = Some(started);
             }

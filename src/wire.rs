@@ -3,17 +3,16 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
-use bursar_ingest::archive::{ArchivedJournal, OpenSegments, Segments, StoreError, open_store};
+use bursar_ingest::archive::{ArchivedJournal, OpenSegments, Segments};
 use bursar_ingest::embedded::EmbeddedJournal;
 use bursar_ingest::kafka;
 use bursar_schemas::facts::Role;
 use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::ports::{Journal, Outlet};
 use bursar_schemas::producer::{Identity, Recorder};
-use object_store::ObjectStore;
-use object_store::path::Path as StorePath;
 
 use crate::config::{Config, JournalKind};
+use crate::roles::archive;
 use crate::secrets;
 
 /// The two ports, and what must be closed at the end.
@@ -109,23 +108,9 @@ fn archive_opener(config: &Config) -> OpenSegments {
         if let Some(segments) = opened.get() {
             return Ok(Segments::clone(segments));
         }
-        let (store, prefix, _) = open_archive(&config)?;
+        let (store, prefix, _) = archive::open(&config)?;
         Ok(opened.get_or_init(|| Segments::new(store, prefix)).clone())
     })
-}
-
-/// Opens the archive: the store, the prefix within it, and the address for people.
-pub(crate) fn open_archive(config: &Config) -> Result<(Arc<dyn ObjectStore>, StorePath, String), StoreError> {
-    let url = match config.archive.url.strip_prefix("file:") {
-        Some(path) if !path.starts_with("//") => {
-            let path = config.path(path);
-            let folder = std::path::absolute(&path).unwrap_or(path);
-            format!("file://{}", folder.display())
-        }
-        _ => config.archive.url.clone(),
-    };
-    let (store, prefix) = open_store(&url)?;
-    Ok((store, prefix, url))
 }
 
 fn kafka_settings(config: &Config) -> anyhow::Result<kafka::KafkaSettings> {

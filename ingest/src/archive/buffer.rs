@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use bursar_schemas::archive::Footer;
 use bursar_schemas::columns::{Row, Standings, batch};
-use bursar_schemas::ids::Generation;
+use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::merkle::RootBuilder;
 use bursar_schemas::ports::{Batch, Record};
 use bursar_schemas::position::Lane;
+use sha2::{Digest as _, Sha256};
 
 use super::parquet::{ParquetError, SegmentWriter};
 use super::plan::NotOfChain;
@@ -72,6 +73,13 @@ pub struct Segment {
     pub footer: Footer,
     /// The object's bytes.
     pub bytes: bytes::Bytes,
+    /// SHA-256 of them.
+    pub sha256: Digest,
+}
+
+/// SHA-256 of an object's bytes.
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
 }
 
 fn weight(record: &Record) -> u64 {
@@ -245,6 +253,7 @@ impl Draft {
             times_us: times,
         };
         let bytes = writer.finish(&footer)?;
-        Ok(Segment { footer, bytes })
+        let sha256 = sha256(&bytes);
+        Ok(Segment { footer, bytes, sha256 })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bursar_schemas::archive::{Footer, LARGEST_SEGMENT, segment_key};
+use bursar_schemas::evidence::Manifest;
 use bursar_schemas::ids::Generation;
 use bursar_schemas::ports::{Cursor, JournalError};
 use bursar_schemas::position::Lane;
@@ -131,6 +132,9 @@ impl LaneTask {
         probe.map_err(|error| error.to_string())?;
         let head = chain::find_head(segments, generation, self.lane, end).await;
         let head = head.map_err(|error| error.to_string())?;
+        // Whoever sealed the last segments may have died before it logged them.
+        let logged = self.shared.log_upto(generation, self.lane, head.next, None).await;
+        logged.map_err(|error| error.to_string())?;
         Ok((generation, Buffer::new(generation, self.lane, head)))
     }
 
@@ -271,6 +275,7 @@ impl LaneTask {
         let start = work.buffer.start();
         let segment = self.build(&work.buffer, draft).await?;
         let key = segment_key(work.generation, self.lane, start);
+        let size = u64::try_from(segment.bytes.len()).unwrap_or(u64::MAX);
         let (footer, own) = match self.shared.segments.put(&key, segment.bytes).await {
             Ok(Put::Created) => (segment.footer, true),
             // Taken, or nobody knows: what is there now decides, whoever put it.
@@ -282,6 +287,11 @@ impl LaneTask {
                 }
             },
         };
+        let at = self.shared.log_clock().filter(|_| own);
+        let manifest = at.map(|at| Manifest::new(&footer, size, segment.sha256, at));
+        let upto = footer.end.saturating_add(1);
+        let logged = self.shared.log_upto(work.generation, self.lane, upto, manifest).await;
+        logged.map_err(|error| StoreError::Log(Box::new(error)))?;
         self.advance(work, &footer, own).map_err(|error| StoreError::NotOfChain { key, error })
     }
 

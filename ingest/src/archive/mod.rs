@@ -7,11 +7,13 @@
 //! | `store`, `folder` | objects put if absent; a local folder whose puts survive a power cut |
 //! | `chain` | following a lane's segments to their end |
 //! | `journal` | reading the lanes whose start the topics no longer hold |
+//! | `log` | the Merkle log with a leaf for each segment |
 //! | `lane`, `run`, `status` | the tasks, starting and stopping, what they tell |
 //!
 //! Invariant: an object that exists is a segment whose rows are in, once; nothing is overwritten or deleted.
 //! Invariant: the slot decides. Whoever puts the segment at an offset first defines its end; everybody else,
 //! also whoever did not hear the answer to its own put, reads its footer and goes on after it.
+//! Invariant: a lane goes on only when its segment is there and the log has a leaf for it: segment, leaf, checkpoint.
 //! Invariant: a crash at any point loses nothing and repeats nothing, as all state is in the store.
 //! Assumption: a cursor reads one life of its topic; it fails when the topic is made anew.
 
@@ -20,6 +22,7 @@ mod chain;
 mod folder;
 mod journal;
 mod lane;
+mod log;
 mod parquet;
 mod plan;
 mod run;
@@ -32,6 +35,7 @@ pub use self::buffer::Head;
 pub use self::chain::{find_head, follow};
 pub use self::folder::Folder;
 pub use self::journal::{ArchivedJournal, OpenSegments};
+pub use self::log::{Clock, LogError, LogSettings, LogStatus};
 pub use self::parquet::{ParquetError, footer_of};
 pub use self::plan::{NotOfChain, check_footer};
 pub use self::run::{ArchiveConfig, Archiver, ArchiverHandle};

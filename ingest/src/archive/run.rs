@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bursar_schemas::evidence::Manifest;
+use bursar_schemas::ids::Generation;
 use bursar_schemas::ports::Journal;
 use bursar_schemas::position::{Lane, Topic};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 
 use super::lane::LaneTask;
+use super::log::{Clock, LogError, LogSettings, LogStatus, LogWriter};
 use super::plan::Limits;
 use super::status::{Board, LaneStatus};
 use super::store::Segments;
@@ -70,6 +73,80 @@ pub(super) struct Shared {
     pub(super) building: Semaphore,
     /// Set once the store was seen to refuse a second put.
     pub(super) probed: OnceCell<()>,
+    log: Option<SharedLog>,
+}
+
+/// The log, written by one lane at a time.
+struct SharedLog {
+    writer: Mutex<LogWriter>,
+    clock: Clock,
+    heartbeat: Option<Duration>,
+    status: parking_lot::Mutex<LogStatus>,
+}
+
+impl SharedLog {
+    fn new(segments: Segments, settings: LogSettings) -> Self {
+        let (clock, heartbeat) = (Arc::clone(&settings.clock), settings.heartbeat);
+        let writer = Mutex::new(LogWriter::new(segments, settings));
+        Self { writer, clock, heartbeat, status: parking_lot::Mutex::default() }
+    }
+
+    fn show(&self, writer: &LogWriter, error: Option<&LogError>) {
+        let mut status = self.status.lock();
+        let fault = error.map(ToString::to_string);
+        if let Some(fault) = fault.as_ref().filter(|fault| status.fault.as_ref() != Some(fault)) {
+            tracing::warn!(%fault, "the log cannot be written and will be tried again");
+        }
+        *status = LogStatus { size: writer.size(), published: writer.published(), fault };
+    }
+}
+
+impl Shared {
+    /// The time for a leaf; none where no log is written.
+    pub(super) fn log_clock(&self) -> Option<i64> {
+        self.log.as_ref().map(|log| (log.clock)())
+    }
+
+    /// Makes sure that a lane's segments up to an offset are in the log, under a published checkpoint.
+    pub(super) async fn log_upto(
+        &self,
+        generation: Generation,
+        lane: Lane,
+        upto: u64,
+        known: Option<Manifest>,
+    ) -> Result<(), LogError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let size = {
+            let mut writer = log.writer.lock().await;
+            let logged = writer.log(generation, lane, upto, known).await;
+            log.show(&writer, logged.as_ref().err());
+            logged?;
+            writer.size()
+        };
+        // Lanes that wait add their leaves first, so that one checkpoint covers them all.
+        let mut writer = log.writer.lock().await;
+        if writer.published() < size {
+            let published = writer.publish().await;
+            log.show(&writer, published.as_ref().err());
+            published?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes heartbeats for as long as the archiver runs.
+async fn beat(shared: Arc<Shared>) {
+    let Some(log) = &shared.log else { return };
+    let Some(every) = log.heartbeat else { return };
+    loop {
+        let wait = {
+            let mut writer = log.writer.lock().await;
+            let beaten = writer.beat(every).await;
+            log.show(&writer, beaten.as_ref().err());
+            beaten.unwrap_or(shared.config.retry_most)
+        };
+        tokio::time::sleep(wait.max(shared.config.retry_first)).await;
+    }
 }
 
 /// Seals every topic's records as segments. Any number may run on one archive at the same time.
@@ -78,18 +155,22 @@ pub struct Archiver;
 
 impl Archiver {
     /// Starts in the background; must be called within a Tokio runtime. Waits for neither journal nor store:
-    /// what fails is tried again until it works, and shown by [`ArchiverHandle::status`].
+    /// what fails is tried again until it works, and shown by [`ArchiverHandle::status`]. Without `log` segments are
+    /// sealed all the same, but nobody can prove anything about them.
     #[must_use]
     pub fn start(
         journal: Arc<dyn Journal>,
         store: Arc<dyn ObjectStore>,
         config: ArchiveConfig,
+        log: Option<LogSettings>,
     ) -> ArchiverHandle {
         let (end, ending) = watch::channel(false);
         let topics = config.topics.clone();
+        let segments = Segments::new(store, config.prefix.clone());
         let shared = Arc::new(Shared {
             journal,
-            segments: Segments::new(store, config.prefix.clone()),
+            log: log.map(|settings| SharedLog::new(segments.clone(), settings)),
+            segments,
             building: Semaphore::new(config.builds.max(1)),
             board: Board::new(),
             probed: OnceCell::new(),
@@ -99,7 +180,9 @@ impl Archiver {
         for topic in topics {
             tasks.spawn(keep_topic(Arc::clone(&shared), topic, ending.clone()));
         }
-        ArchiverHandle { shared, end, tasks }
+        let mut beating = JoinSet::new();
+        beating.spawn(beat(Arc::clone(&shared)));
+        ArchiverHandle { shared, end, tasks, _beating: beating }
     }
 }
 
@@ -108,6 +191,8 @@ pub struct ArchiverHandle {
     shared: Arc<Shared>,
     end: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Ends with the handle.
+    _beating: JoinSet<()>,
 }
 
 impl std::fmt::Debug for ArchiverHandle {
@@ -127,6 +212,12 @@ impl ArchiverHandle {
     #[must_use]
     pub fn status(&self) -> BTreeMap<Lane, LaneStatus> {
         self.shared.board.lanes()
+    }
+
+    /// How the log stands; none where no log is written.
+    #[must_use]
+    pub fn log_status(&self) -> Option<LogStatus> {
+        self.shared.log.as_ref().map(|log| log.status.lock().clone())
     }
 
     /// Changes whenever some lane's status does.

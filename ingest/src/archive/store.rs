@@ -6,7 +6,7 @@ use bursar_schemas::archive::{Footer, lane_prefix, parse_segment_key, segment_ke
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -60,9 +60,12 @@ pub enum StoreError {
     /// Building the segment failed.
     #[error("failed to build a segment: {0}")]
     Build(#[from] ParquetError),
-    /// Work was broken off within the process.
-    #[error("failed to finish building a segment: {0}")]
+    /// Work was broken off within the process, or an object is not what it should be.
+    #[error("failed to go on: {0}")]
     Broken(String),
+    /// The segment is there, but the log could not be written.
+    #[error("failed to log a segment: {0}")]
+    Log(Box<super::log::LogError>),
 }
 
 /// What came of a put.
@@ -144,6 +147,54 @@ impl Segments {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Taken),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Puts an object whether or not its name is taken: for hints alone.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn replace(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.store.put(&self.path(key), PutPayload::from(bytes)).await?;
+        Ok(())
+    }
+
+    /// An object's bytes; none when there is no such object.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn read(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        match self.store.get(&self.path(key)).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes the objects below a folder: for what follows from other objects alone.
+    pub(super) async fn delete_below(&self, folder: &str) -> Result<(), StoreError> {
+        let names = self.store.list(Some(&self.path(folder))).map_ok(|meta| meta.location);
+        self.store.delete_stream(names.boxed()).try_for_each(|_| async { Ok(()) }).await?;
+        Ok(())
+    }
+
+    /// The segment that starts at an offset, with all its bytes; none when there is no such segment.
+    ///
+    /// # Errors
+    /// When the store fails, or the object there is not that segment.
+    pub async fn whole(
+        &self,
+        generation: Generation,
+        lane: Lane,
+        start: u64,
+    ) -> Result<Option<(Footer, Bytes)>, StoreError> {
+        let key = segment_key(generation, lane, start);
+        let Some(bytes) = self.read(&key).await? else { return Ok(None) };
+        let read = ParquetMetaDataReader::new().parse_and_finish(&bytes).map_err(ParquetError::from);
+        let footer = read.and_then(|metadata| footer_of(&metadata));
+        let footer = footer.map_err(|error| StoreError::Unreadable { key: key.clone(), error })?;
+        check_footer(&footer, generation, lane, start)
+            .map_err(|error| StoreError::NotOfChain { key, error })?;
+        Ok(Some((footer, bytes)))
     }
 
     /// Makes sure that the store refuses to put what is there already.

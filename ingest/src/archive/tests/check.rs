@@ -36,7 +36,7 @@ impl Chain {
 }
 
 /// The definition of RFC 6962, written down naively.
-fn root(entries: &[&[u8]]) -> [u8; 32] {
+pub(super) fn root(entries: &[&[u8]]) -> [u8; 32] {
     match entries {
         [] => Sha256::digest([]).into(),
         [entry] => Sha256::new().chain_update([0]).chain_update(entry).finalize().into(),
@@ -76,7 +76,10 @@ impl Numbers {
     }
 }
 
-async fn objects(store: &Arc<dyn ObjectStore>, prefix: &Path) -> BTreeMap<String, Bytes> {
+pub(in crate::archive) async fn objects(
+    store: &Arc<dyn ObjectStore>,
+    prefix: &Path,
+) -> BTreeMap<String, Bytes> {
     let listed: Vec<_> = store.list(Some(prefix)).try_collect().await.unwrap();
     let mut objects = BTreeMap::new();
     for meta in listed {
@@ -97,10 +100,15 @@ fn read(bytes: &Bytes) -> (Footer, Vec<RecordBatch>) {
 
 /// Reads a life's segments, holding every one to the chain, its rows to their root and their standing.
 pub(super) async fn chain(store: &Arc<dyn ObjectStore>, prefix: &Path, life: Generation) -> Chain {
+    let keys = [super::log().unwrap().signer.verifier().clone()];
+    let all = objects(store, prefix).await;
+    if all.keys().any(|key| key.starts_with("segments/")) {
+        super::check_log::check(&all, &keys);
+    }
     let mut chain = Chain::default();
     let mut numbers = Numbers::default();
     let mut next = 0;
-    for (key, bytes) in objects(store, prefix).await {
+    for (key, bytes) in all {
         let Some((generation, lane, start)) = parse_segment_key(&key) else { continue };
         if generation != life || lane != LANE {
             continue;

@@ -10,7 +10,7 @@ async fn archives_in(store: Arc<dyn ObjectStore>, prefix: Path) {
     let journal = TestJournal::default();
     journal.fill(40);
     let config = ArchiveConfig { prefix: prefix.clone(), ..config() };
-    let run = || Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config.clone());
+    let run = || Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config.clone(), log());
     // Two at the same time, then a third that finds what they left.
     let (one, two) = (run(), run());
     let (one, two) = futures::future::join(one.stop(true), two.stop(true)).await;

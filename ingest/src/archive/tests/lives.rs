@@ -16,7 +16,7 @@ async fn records_are_sealed_by_age() {
     journal.fill(1);
     let store = memory();
     let config = ArchiveConfig { seal_age: Duration::from_millis(20), ..config() };
-    let handle = Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config);
+    let handle = Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config, log());
     until(&handle, |status| status.sealed == Some(0)).await;
     journal.fill(1);
     until(&handle, |status| status.sealed == Some(1)).await;
@@ -154,7 +154,7 @@ async fn what_is_too_large_for_one_put_is_split() {
     }
     let store = memory();
     let config = ArchiveConfig { seal_bytes: u64::MAX, memory_bytes: u64::MAX, ..config() };
-    assert!(Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config).stop(true).await);
+    assert!(Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config, log()).stop(true).await);
     let chain = check::chain(&store, &Path::from("archive"), journal.life()).await;
     assert_eq!(chain.rows, journal.records());
     assert!(chain.footers.len() >= 2);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod check;
+pub(super) mod check_log;
 mod components;
 mod faults;
 mod journal;
@@ -12,12 +13,15 @@ mod reach;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bursar_schemas::evidence::SignerKey;
+use bursar_schemas::ids::Digest;
 use bursar_schemas::position::Topic;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
 use super::*;
+pub(super) use check::objects;
 
 /// One topic, segments of about four records, quick tries.
 fn config() -> ArchiveConfig {
@@ -33,12 +37,24 @@ fn config() -> ArchiveConfig {
     }
 }
 
+/// The log's writer; every archiver of the tests has the same key.
+fn log() -> Option<LogSettings> {
+    Some(LogSettings {
+        signer: SignerKey::new("log.example/test", &[1; 32]).unwrap(),
+        earlier: Vec::new(),
+        deployment_key: Digest([5; 32]),
+        heartbeat: None,
+        copy: None,
+        clock: Arc::new(|| 1_800_000_000_000_000),
+    })
+}
+
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
 }
 
 fn start(journal: &journal::TestJournal, store: &Arc<dyn ObjectStore>) -> ArchiverHandle {
-    Archiver::start(Arc::new(journal.clone()), Arc::clone(store), config())
+    Archiver::start(Arc::new(journal.clone()), Arc::clone(store), config(), log())
 }
 
 async fn archive(journal: &journal::TestJournal, store: &Arc<dyn ObjectStore>) {

@@ -43,7 +43,7 @@ async fn rivals_on_one_archive_make_one_chain() {
     let rivals: Vec<ArchiverHandle> = [400, 1000, 1700]
         .map(|seal_bytes| {
             let config = ArchiveConfig { seal_bytes, ..config() };
-            Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config)
+            Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config, log())
         })
         .into();
     for rival in &rivals {
@@ -63,6 +63,30 @@ async fn rivals_on_one_archive_make_one_chain() {
     assert_eq!(chain.rows, journal.records());
     let adopted: u64 = counts.iter().map(|status| status.adopted).sum();
     assert!(adopted > 0, "the rivals never met");
+}
+
+/// Two archivers, each of which loses the answer to one call: what was done was done, and nobody was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rivals_that_lose_responses_make_one_chain_and_one_log() {
+    let mut lost = 0;
+    for at in 0..80 {
+        let journal = TestJournal::default();
+        journal.fill(30);
+        let store = memory();
+        let rivals =
+            [at, at * 7 % 80].map(|at| Arc::new(Faulty::new(Arc::clone(&store), Fault::ErrorAfter, at)));
+        let handles = rivals.clone().map(|rival| {
+            let seen: Arc<dyn ObjectStore> = rival;
+            start(&journal, &seen)
+        });
+        for handle in handles {
+            assert!(handle.stop(true).await);
+        }
+        lost += rivals.iter().filter(|rival| rival.fired()).count();
+        let chain = check::chain(&store, &config().prefix, journal.life()).await;
+        assert_eq!(chain.rows, journal.records(), "lost at {at}");
+    }
+    assert!(lost > 80, "only {lost} responses were lost");
 }
 
 #[tokio::test]

@@ -1,0 +1,249 @@
+//! The Merkle log beside the segments: one leaf for each, written before the lane goes on.
+//!
+//! Invariant: leaf n is claimed by put-if-absent after reading leaves 0…n−1, so writers share one log and cannot fork
+//! it; who was second reads what the first one wrote.
+//! Invariant: a checkpoint is put only when every tile of its size is there.
+//! Invariant: nothing is signed on top of a log that contradicts a checkpoint signed before.
+
+mod open;
+mod publish;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bursar_schemas::evidence::{
+    Keys, LEAF_VERSION, Leaf, LeafError, LogState, Manifest, SignerKey, StateError, Tile, VerifierKey,
+    leaf_key,
+};
+use bursar_schemas::ids::{Digest, Generation};
+use bursar_schemas::position::Lane;
+use bytes::Bytes;
+
+use super::store::{Put, Segments, StoreError};
+
+/// Tiles that are put at the same time.
+const PUTS: usize = 8;
+
+/// Says the time in microseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Who writes the log.
+#[derive(Clone)]
+pub struct LogSettings {
+    /// The key that signs checkpoints; its name is the log's origin.
+    pub signer: SignerKey,
+    /// Public keys that have signed this log before; the signer's own need not be among them.
+    pub earlier: Vec<VerifierKey>,
+    /// Public key of the deployment, whose certificates producers show.
+    pub deployment_key: Digest,
+    /// After so long without a leaf one is written that says so; none for never.
+    pub heartbeat: Option<Duration>,
+    /// A second place that checkpoints are pushed to: outside the archive, so that it can tell when the archive was
+    /// rolled back.
+    pub copy: Option<Segments>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for LogSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogSettings").field("signer", &self.signer).finish_non_exhaustive()
+    }
+}
+
+/// Why the log cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A leaf in the log is none, or does not fit.
+    #[error("the log is broken: {0}")]
+    State(#[from] StateError),
+    /// A leaf could not be made.
+    #[error("failed to make a leaf: {0}")]
+    Leaf(#[from] LeafError),
+    /// A checkpoint signed before says otherwise.
+    #[error("the log was changed: with {size} leaves it had another root when its checkpoint was signed")]
+    Changed {
+        /// The checkpoint's size.
+        size: u64,
+    },
+    /// A checkpoint kept outside has seen more leaves.
+    #[error(
+        "the log was rolled back: a checkpoint kept outside the archive has {signed} leaves, the archive {found}"
+    )]
+    RolledBack {
+        /// Leaves of the checkpoint.
+        signed: u64,
+        /// Leaves found.
+        found: u64,
+    },
+    /// The chain does not reach as far as the lane says.
+    #[error("{generation}/{lane} has no segment from offset {start}")]
+    NoSegment {
+        /// The topic's life.
+        generation: Generation,
+        /// The lane.
+        lane: Lane,
+        /// Where it should begin.
+        start: u64,
+    },
+}
+
+/// How the log stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogStatus {
+    /// Leaves read or written.
+    pub size: u64,
+    /// Leaves under the newest checkpoint that this process knows to be published.
+    pub published: u64,
+    /// What keeps it from going on at the moment.
+    pub fault: Option<String>,
+}
+
+/// The log as one writer sees it.
+#[derive(Debug)]
+pub(super) struct LogWriter {
+    segments: Segments,
+    settings: LogSettings,
+    keys: Vec<VerifierKey>,
+    opened: bool,
+    state: LogState,
+    /// Roots that were signed for sizes not reached yet.
+    signed: BTreeMap<u64, Digest>,
+    /// Full tiles that may not be in the store yet.
+    full: Vec<Tile>,
+    published: u64,
+}
+
+impl LogWriter {
+    pub(super) fn new(segments: Segments, settings: LogSettings) -> Self {
+        let mut keys = settings.earlier.clone();
+        keys.push(settings.signer.verifier().clone());
+        Self {
+            segments,
+            settings,
+            keys,
+            opened: false,
+            state: LogState::default(),
+            signed: BTreeMap::new(),
+            full: Vec::new(),
+            published: 0,
+        }
+    }
+
+    pub(super) const fn size(&self) -> u64 {
+        self.state.size()
+    }
+
+    pub(super) const fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Takes a leaf that stands in the store.
+    fn absorb(&mut self, entry: &[u8]) -> Result<(), LogError> {
+        self.state.absorb(entry, &mut self.full)?;
+        let size = self.state.size();
+        match self.signed.remove(&size) {
+            Some(root) if root != self.state.root() => Err(LogError::Changed { size }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads on to the log's end.
+    async fn catch_up(&mut self) -> Result<(), LogError> {
+        while let Some(entry) = self.segments.read(&leaf_key(self.state.size())).await? {
+            self.absorb(&entry)?;
+        }
+        Ok(())
+    }
+
+    /// Claims the next slot for a leaf, unless what it says has come to stand in the log.
+    async fn append(
+        &mut self,
+        leaf: &Leaf,
+        is_there: impl Fn(&LogState) -> bool + Send + Sync,
+    ) -> Result<(), LogError> {
+        let entry = Bytes::from(leaf.encode()?);
+        while !is_there(&self.state) {
+            match self.segments.put(&leaf_key(self.state.size()), entry.clone()).await? {
+                Put::Created => return self.absorb(&entry),
+                Put::Taken => self.catch_up().await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs a lane's segments up to an offset; `known` is the manifest of the last one, where it is at hand.
+    pub(super) async fn log(
+        &mut self,
+        generation: Generation,
+        lane: Lane,
+        upto: u64,
+        known: Option<Manifest>,
+    ) -> Result<(), LogError> {
+        self.open().await?;
+        loop {
+            let start = self.state.next(generation, lane);
+            if start >= upto {
+                return Ok(());
+            }
+            let manifest = match known.as_ref().filter(|known| known.first == start) {
+                Some(known) => known.clone(),
+                None => self.manifest_of(generation, lane, start).await?,
+            };
+            let leaf = Leaf::Segment(manifest);
+            self.append(&leaf, |state| state.next(generation, lane) > start).await?;
+        }
+    }
+
+    /// The manifest of a segment that stands in the store, from all of its bytes.
+    async fn manifest_of(
+        &self,
+        generation: Generation,
+        lane: Lane,
+        start: u64,
+    ) -> Result<Manifest, LogError> {
+        let found = self.segments.whole(generation, lane, start).await?;
+        let (footer, bytes) = found.ok_or(LogError::NoSegment { generation, lane, start })?;
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        // Beside the runtime: it may be 64 MiB.
+        let hashing = tokio::task::spawn_blocking(move || super::buffer::sha256(&bytes)).await;
+        let sha256 = hashing.map_err(|error| StoreError::Broken(error.to_string()))?;
+        Ok(Manifest::new(&footer, size, sha256, (self.settings.clock)()))
+    }
+
+    /// Writes a heartbeat when nothing was logged for long enough; says how long to wait until the next one is due.
+    pub(super) async fn beat(&mut self, every: Duration) -> Result<Duration, LogError> {
+        self.open().await?;
+        self.catch_up().await?;
+        let now = (self.settings.clock)();
+        let due = |state: &LogState| {
+            let since = now.saturating_sub(state.at_us().unwrap_or(0));
+            Duration::from_micros(u64::try_from(since).unwrap_or(0))
+        };
+        if due(&self.state) >= every {
+            let leaf = Leaf::Heartbeat { version: LEAF_VERSION, at_us: now };
+            self.append(&leaf, |state| due(state) < every).await?;
+        }
+        self.publish().await?;
+        Ok(every.saturating_sub(due(&self.state)))
+    }
+
+    /// States the keys in use, once.
+    async fn state_keys(&mut self) -> Result<(), LogError> {
+        let keys = Keys {
+            version: LEAF_VERSION,
+            at_us: (self.settings.clock)(),
+            origin: self.settings.signer.verifier().name().to_owned(),
+            log_key: self.settings.signer.verifier().to_string(),
+            deployment_key: self.settings.deployment_key,
+        };
+        let (log_key, deployment_key) = (keys.log_key.clone(), keys.deployment_key);
+        self.append(&Leaf::Keys(keys), |state| state.has_stated(&log_key, &deployment_key)).await
+    }
+}
