@@ -123,9 +123,9 @@ pub async fn ensure_topics(
 async fn refuse_a_hole(admin: &AdminClient<Quiet>, settings: &KafkaSettings) -> Result<(), KafkaSetupError> {
     let deadline = Instant::now() + SETTLED;
     loop {
-        let (there, missing) = there(admin, settings)?;
-        let Some(topic) = missing.first() else { return Ok(()) };
-        let Some(holds) = holding(admin, settings, &there)? else { return Ok(()) };
+        let census = census(admin, settings)?;
+        let Some(topic) = census.missing.first() else { return Ok(()) };
+        let Some(holds) = holding(admin, settings, &census.there)? else { return Ok(()) };
         // Another process may be creating them at this moment, and brokers learn of it one after the other.
         if Instant::now() >= deadline {
             return Err(KafkaSetupError::Missing { topic: settings.topic(*topic), holds });
@@ -134,28 +134,32 @@ async fn refuse_a_hole(admin: &AdminClient<Quiet>, settings: &KafkaSettings) -> 
     }
 }
 
-/// Which topics the cluster has, with their partitions, and which it has not.
-fn there(
-    admin: &AdminClient<Quiet>,
-    settings: &KafkaSettings,
-) -> Result<(Vec<(Topic, i32)>, Vec<Topic>), KafkaSetupError> {
+/// Which topics the cluster has and which it has not.
+#[derive(Debug, Default)]
+struct Census {
+    /// With the number of their partitions.
+    there: Vec<(Topic, i32)>,
+    missing: Vec<Topic>,
+}
+
+fn census(admin: &AdminClient<Quiet>, settings: &KafkaSettings) -> Result<Census, KafkaSetupError> {
     let metadata = admin
         .inner()
         .fetch_metadata(None, settings.request_timeout)
         .map_err(|error| KafkaSetupError::Unavailable(describe(&error)))?;
-    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    let mut census = Census::default();
     for topic in all_topics() {
         let name = settings.topic(topic);
         match metadata.topics().iter().find(|found| found.name() == name) {
             Some(found) if found.error().is_none() => {
-                there.push((topic, i32::try_from(found.partitions().len()).unwrap_or(0)));
+                census.there.push((topic, i32::try_from(found.partitions().len()).unwrap_or(0)));
             }
             // Whatever is wrong with one that is listed, it is not gone.
             Some(_) => {}
-            None => missing.push(topic),
+            None => census.missing.push(topic),
         }
     }
-    Ok((there, missing))
+    Ok(census)
 }
 
 /// The name of one of these topics that records were written to.
