@@ -22,6 +22,8 @@ mod facts;
 mod kafka;
 #[path = "conformance/spool.rs"]
 mod spool;
+#[path = "conformance/spool_behind.rs"]
+mod spool_behind;
 #[path = "conformance/spool_damage.rs"]
 mod spool_damage;
 #[path = "conformance/spool_takeover.rs"]

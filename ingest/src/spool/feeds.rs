@@ -85,13 +85,17 @@ impl Feed for Own {
                     self.position = after;
                     return Ok(Some(parcel));
                 }
+                // A segment that is gone was acknowledged whole, so nothing is passed over.
                 let mut segments = state.log.segments().iter();
-                let segment = segments.find(|segment| segment.index == self.position.segment).cloned();
+                let segment = segments.find(|segment| segment.index >= self.position.segment).cloned();
                 segment.map(|segment| (segment, segments.next().map(|next| next.index)))
             };
             let Some((segment, following)) = found else {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "a segment of the spool is gone"));
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the segments of the spool are gone"));
             };
+            if segment.index > self.position.segment {
+                self.position = Position { segment: segment.index, at: 0 };
+            }
             let begin = self.position;
             if begin.at < segment.bytes {
                 let (frames, end) = read(&segment.file, begin.segment, begin.at, segment.bytes)?;
