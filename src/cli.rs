@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Sql(Sql),
     /// Prints what each team, project or model cost in a month.
     Chargeback(Chargeback),
+    /// Checks an archive, offline: every object, the log, every producer's chain, the fold of limits.
+    Verify(Verify),
+    /// Writes the evidence of one request into a file that anyone with the log's public key can check.
+    Prove(Prove),
     /// Runs the stand-in provider of demo and tests; it answers nonsense and bills it.
     #[command(hide = true)]
     StandInProvider(StandInProvider),
@@ -182,6 +186,46 @@ pub(crate) struct Chargeback {
     pub(crate) by: Vec<String>,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The archive: a folder, or s3://BUCKET/PREFIX, gs:// or az://; the data folder's own when absent.
+    pub(crate) archive: Option<String>,
+    /// Public key of the log or of a witness, or a file with such keys; may be repeated. The data folder's log.pub when
+    /// absent. It must not come from the archive.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) key: Vec<String>,
+    /// A signed checkpoint kept outside the archive, which the archive must contain.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_checkpoint: Option<PathBuf>,
+    /// Look only into segments logged since then, such as 2026-11-03 or 2026-11-03T14:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Look into so many segments alone, drawn by the newest root.
+    #[arg(long, value_name = "N")]
+    pub(crate) sample: Option<usize>,
+    /// Check the evidence of one request instead.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["archive", "trusted_checkpoint", "since", "sample"])]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prove {
+    /// The request's id.
+    pub(crate) request: String,
+    /// The archive: a folder, or s3://BUCKET/PREFIX, gs:// or az://; the data folder's own when absent.
+    #[arg(long, value_name = "ARCHIVE")]
+    pub(crate) archive: Option<String>,
+    /// Public key of the log, or a file with such keys; the data folder's log.pub when absent.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) key: Vec<String>,
+    /// Where to write it; request-ID.evidence.json when absent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

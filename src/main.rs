@@ -60,6 +60,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Status(format) => commands::status::run(place, format).await,
         Command::Sql(sql) => commands::sql::run(place, sql).await,
         Command::Chargeback(chargeback) => commands::sql::chargeback(place, chargeback).await,
+        Command::Verify(verify) => commands::verify::run(place, verify).await,
+        Command::Prove(prove) => commands::prove::run(place, prove).await,
         Command::StandInProvider(stand_in) => commands::stand_in::run(stand_in).await,
     }
 }

@@ -9,6 +9,7 @@
 //! | [`statement`] | which statements may be run |
 //! | [`views`] | views, and the documentation of every column |
 //! | [`chargeback`] | statements of account, with what their totals do not hold |
+//! | [`evidence`] | checking an archive, and proving what it says of a request |
 //! | [`render`], [`http`] | answers as text, CSV, JSON and Arrow, and over HTTP |
 //!
 //! Invariant: no type of the query engine leaves this crate.
@@ -19,6 +20,7 @@ mod catalog;
 pub mod chargeback;
 pub mod config;
 pub mod error;
+pub mod evidence;
 mod feed;
 mod footer;
 mod functions;

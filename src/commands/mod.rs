@@ -3,7 +3,9 @@
 pub(crate) mod budgets;
 pub(crate) mod keys;
 pub(crate) mod policy;
+pub(crate) mod prove;
 pub(crate) mod serve;
 pub(crate) mod sql;
 pub(crate) mod stand_in;
 pub(crate) mod status;
+pub(crate) mod verify;

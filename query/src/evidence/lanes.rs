@@ -1,0 +1,221 @@
+//! The chains of segments, each walked in order: what is hashed in parallel is judged one after another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bursar_schemas::archive::segment_key;
+use bursar_schemas::ids::{Digest, Generation};
+use bursar_schemas::position::{Lane, Topic};
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore;
+
+use super::inventory::Inventory;
+use super::limits::{Causes, Refold};
+use super::log::{Log, Sealed, get};
+use super::presence::name_of;
+use super::producers::Producers;
+use super::report::{Kind, Report};
+use super::segment::{Fault, Rows, check as check_segment};
+use super::{EvidenceError, OnProgress, Progress, VerifyOptions};
+
+/// Segments of one lane read and hashed ahead of the one that is judged.
+const AHEAD: usize = 3;
+
+type LaneId = (Generation, Lane);
+
+/// What one lane's walk needs beside its segments.
+struct Walk<'a> {
+    store: &'a Arc<dyn ObjectStore>,
+    log: &'a Log,
+    chosen: &'a BTreeSet<u64>,
+    progress: Option<OnProgress>,
+    done: (AtomicU64, AtomicU64),
+    of: (u64, u64),
+    /// True when lanes are walked from their start to their end.
+    whole: bool,
+}
+
+/// Checks every lane that the log names, and that there is no other.
+pub(super) async fn check(
+    store: &Arc<dyn ObjectStore>,
+    inventory: &Inventory,
+    log: &Log,
+    options: &VerifyOptions,
+    report: &mut Report,
+) -> Result<(), EvidenceError> {
+    let chosen = chosen(log, options);
+    let all = log.lanes.values().flatten().filter(|it| chosen.contains(&it.leaf));
+    let of = all.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.bytes));
+    let walk = Walk {
+        store,
+        log,
+        chosen: &chosen,
+        progress: options.progress.clone(),
+        done: (AtomicU64::new(0), AtomicU64::new(0)),
+        of,
+        whole: options.sample.is_none() && options.since_us.is_none(),
+    };
+    // What `limits` answers stands on `spend`, so that goes first.
+    let mut causes: BTreeMap<u32, Causes> = BTreeMap::new();
+    for lane in log.lanes.keys().filter(|(_, lane)| lane.topic == Topic::Spend) {
+        let found = walk.lane(*lane, inventory, None, report).await?;
+        // After a topic was made anew nobody can tell which life an offset means.
+        if causes.insert(lane.1.partition, found).is_some() {
+            causes.entry(lane.1.partition).and_modify(|causes| causes.whole = false);
+        }
+    }
+    for lane in log.lanes.keys().filter(|(_, lane)| lane.topic != Topic::Spend) {
+        walk.lane(*lane, inventory, causes.get(&lane.1.partition), report).await?;
+    }
+    if !walk.whole {
+        report.note(
+            "producers' chains and the fold of limits were checked only where the segments looked into allow",
+        );
+    }
+    Ok(())
+}
+
+/// The leaves of the segments to look into.
+fn chosen(log: &Log, options: &VerifyOptions) -> BTreeSet<u64> {
+    let since = options.since_us.unwrap_or(i64::MIN);
+    let mut leaves: Vec<u64> =
+        log.lanes.values().flatten().filter(|it| it.at_us >= since).map(|it| it.leaf).collect();
+    if let Some(count) = options.sample {
+        // Nobody who altered something beforehand could know which ones: the order follows from the newest root.
+        let seed = log.newest.as_ref().map_or(Digest([0; 32]), |checkpoint| checkpoint.root);
+        leaves.sort_by_key(|leaf| bursar_schemas::producer::running_hash(&seed, &leaf.to_be_bytes()).0);
+        leaves.truncate(count);
+    }
+    leaves.into_iter().collect()
+}
+
+/// One lane as it is walked.
+struct State<'a> {
+    producers: Producers,
+    refold: Option<Refold<'a>>,
+    causes: Causes,
+    report: Report,
+}
+
+impl Walk<'_> {
+    async fn lane(
+        &self,
+        id: LaneId,
+        inventory: &Inventory,
+        causes: Option<&Causes>,
+        report: &mut Report,
+    ) -> Result<Causes, EvidenceError> {
+        let (generation, lane) = id;
+        let Some(sealed) = self.log.lanes.get(&id) else { return Ok(Causes::default()) };
+        let none = BTreeMap::new();
+        let there = inventory.segments.get(&id).unwrap_or(&none);
+        let mut state = State {
+            producers: Producers::new(lane, self.log.deployment_keys.clone(), self.whole),
+            refold: (lane.topic == Topic::Limits).then(|| Refold::new(lane, causes)),
+            causes: Causes::new(self.whole),
+            report: Report::default(),
+        };
+        if !self.whole {
+            state.interrupt();
+        }
+        let chosen =
+            sealed.iter().filter(|it| self.chosen.contains(&it.leaf) || !there.contains_key(&it.first));
+        let mut read =
+            futures::stream::iter(chosen)
+                .map(|sealed| async move {
+                    self.segment(generation, lane, sealed).await.map(|rows| (sealed, rows))
+                })
+                .buffered(AHEAD);
+        let mut next = 0;
+        while let Some((sealed, rows)) = read.try_next().await? {
+            if sealed.first != next {
+                state.interrupt();
+            }
+            next = sealed.last.saturating_add(1);
+            self.judge(generation, sealed, rows, &mut state);
+        }
+        let lives = self.log.lanes.keys().filter(|(_, other)| *other == lane).count();
+        state.producers.finish(lives == 1, &mut state.report);
+        if let Some(refold) = state.refold {
+            refold.finish(&mut state.report);
+        }
+        report.merge(state.report);
+        Ok(state.causes)
+    }
+
+    /// Reads an object and checks it, beside the runtime.
+    async fn segment(
+        &self,
+        generation: Generation,
+        lane: Lane,
+        sealed: &Sealed,
+    ) -> Result<Result<Rows, Option<Fault>>, EvidenceError> {
+        let key = segment_key(generation, lane, sealed.first);
+        let Some(bytes) = get(self.store, &key).await? else { return Ok(Err(None)) };
+        let logged = sealed.clone();
+        let work = move || check_segment(generation, lane, &logged, &bytes);
+        let checked = tokio::task::spawn_blocking(work).await;
+        let checked = checked.map_err(|error| EvidenceError::Broken(error.to_string()))?;
+        let segments = self.done.0.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.done.1.fetch_add(sealed.bytes, Ordering::Relaxed) + sealed.bytes;
+        if let Some(progress) = &self.progress {
+            progress(Progress { segments, of_segments: self.of.0, bytes, of_bytes: self.of.1 });
+        }
+        Ok(checked.map_err(Some))
+    }
+
+    fn judge(
+        &self,
+        generation: Generation,
+        sealed: &Sealed,
+        rows: Result<Rows, Option<Fault>>,
+        state: &mut State<'_>,
+    ) {
+        let key = segment_key(generation, state.producers.lane(), sealed.first);
+        state.report.segments_checked += 1;
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(fault) => {
+                let (kind, detail) = match fault {
+                    None => (Kind::Missing, format!("leaf {} logs it", sealed.leaf)),
+                    Some(Fault::Altered { sha256, detail }) => match name_of(self.log, &sha256) {
+                        Some(other) => (Kind::Reordered, format!("it holds the bytes of {other}")),
+                        None => (Kind::Altered, detail),
+                    },
+                    Some(Fault::Contradiction(detail)) => (Kind::Altered, detail),
+                };
+                state.report.add(kind, key, detail);
+                state.interrupt();
+                return;
+            }
+        };
+        state.report.rows += sealed.rows;
+        state.report.bytes += sealed.bytes;
+        for (first, last) in &rows.lost {
+            let detail = format!("offsets {first} to {last} were gone before they could be sealed");
+            state.report.add(Kind::Lost, key.clone(), detail);
+        }
+        if !rows.lost.is_empty() {
+            state.interrupt();
+        }
+        let State { producers, refold, causes, report } = state;
+        producers.take_all(rows.each(), report);
+        if let Some(refold) = refold {
+            rows.each().for_each(|(offset, value)| refold.take(offset, value, report));
+        }
+        if producers.lane().topic == Topic::Spend {
+            rows.each().for_each(|(offset, value)| causes.take(offset, value));
+        }
+    }
+}
+
+impl State<'_> {
+    fn interrupt(&mut self) {
+        self.producers.interrupt();
+        self.causes.whole = false;
+        if let Some(refold) = &mut self.refold {
+            refold.interrupt(&mut self.report);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The fold of `limits`, run again, and what each record of it answers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bursar_schemas::avro::Avro as _;
+use bursar_schemas::facts::{AccountRef, Fact, LeaseId, LeaseRequested, LeaseReturned, ShimEnded};
+use bursar_schemas::fold::{Fold, Verdict, Void};
+use bursar_schemas::ids::ProducerId;
+use bursar_schemas::position::Lane;
+use bursar_schemas::wire;
+use sha2::{Digest as _, Sha256};
+
+use super::report::{Kind, Report};
+
+const LEASE_REQUESTED: u32 = 33;
+const LEASE_RETURNED: u32 = 34;
+const SHIM_ENDED: u32 = 35;
+
+/// What stands in `spend` and can be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asked {
+    Lease(LeaseId, [u8; 8]),
+    Return(LeaseId, u64),
+    End(ProducerId),
+}
+
+/// Short digest of a path.
+fn path(accounts: &[AccountRef]) -> [u8; 8] {
+    let mut hash = Sha256::new();
+    for account in accounts {
+        hash.update(u64::try_from(account.budget.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(account.budget.as_bytes());
+        hash.update(account.window.to_be_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    [a, b, c, d, e, f, g, h]
+}
+
+/// The lease messages of one partition of `spend`, by offset.
+#[derive(Debug, Default)]
+pub(super) struct Causes {
+    asked: HashMap<u64, Asked>,
+    /// First offset that is not known.
+    pub(super) end: u64,
+    /// True when every record up to the end was read.
+    pub(super) whole: bool,
+}
+
+impl Causes {
+    pub(super) fn new(whole: bool) -> Self {
+        Self { whole, ..Self::default() }
+    }
+
+    pub(super) fn take(&mut self, offset: u64, value: &[u8]) {
+        self.end = self.end.max(offset.saturating_add(1));
+        let mut datum = value.get(wire::FRAME..).unwrap_or_default();
+        let asked = match wire::schema_id(value) {
+            Ok(LEASE_REQUESTED) => LeaseRequested::decode(&mut datum)
+                .ok()
+                .map(|fact| Asked::Lease(fact.lease, path(&fact.accounts))),
+            Ok(LEASE_RETURNED) => {
+                LeaseReturned::decode(&mut datum).ok().map(|fact| Asked::Return(fact.lease, fact.number))
+            }
+            Ok(SHIM_ENDED) => ShimEnded::decode(&mut datum).ok().map(|fact| Asked::End(fact.incarnation)),
+            _ => None,
+        };
+        if let Some(asked) = asked {
+            self.asked.insert(offset, asked);
+        }
+    }
+}
+
+/// One partition of `limits`, folded.
+#[derive(Debug)]
+pub(super) struct Refold<'a> {
+    lane: Lane,
+    fold: Fold,
+    causes: Option<&'a Causes>,
+    /// False once the fold cannot go on.
+    runs: bool,
+    ahead: u64,
+    fenced: u64,
+    void: BTreeMap<Void, u64>,
+}
+
+impl<'a> Refold<'a> {
+    pub(super) fn new(lane: Lane, causes: Option<&'a Causes>) -> Self {
+        let (fold, void) = (Fold::default(), BTreeMap::new());
+        Self { lane, fold, causes, runs: true, ahead: 0, fenced: 0, void }
+    }
+
+    /// A part of the lane could not be read: nothing that follows can be judged.
+    pub(super) fn interrupt(&mut self, report: &mut Report) {
+        if std::mem::take(&mut self.runs) {
+            report.note(format!("{}: not folded again, as a part of it cannot be read", self.lane));
+        }
+    }
+
+    pub(super) fn take(&mut self, offset: u64, value: &[u8], report: &mut Report) {
+        if !self.runs {
+            return;
+        }
+        let fact = wire::decode(value);
+        let verdict = match self.fold.apply_record(offset, &fact) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                self.runs = false;
+                report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), error.to_string());
+                return;
+            }
+        };
+        let Ok(fact) = fact else { return };
+        match verdict {
+            Verdict::Counted => self.check_cause(offset, &fact, report),
+            // What a superseded ledger wrote late: how fencing works, and no fault.
+            Verdict::Void(Void::Superseded | Void::WrongEpoch) => self.fenced += 1,
+            Verdict::Void(void) => {
+                *self.void.entry(void).or_default() += 1;
+                if is_fault(void) {
+                    let detail = format!("{} breaks a rule ({void:?}) and is void for everyone", fact.kind());
+                    report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
+                }
+            }
+            Verdict::Ignored(_) => {}
+        }
+    }
+
+    /// A record that counts must answer what it says that it answers.
+    fn check_cause(&mut self, offset: u64, fact: &Fact, report: &mut Report) {
+        let (cause, expected) = match fact {
+            Fact::LeaseGranted(it) => (it.cause, Asked::Lease(it.lease, path(&it.accounts))),
+            Fact::LeaseCredited(it) => match it.cause {
+                Some(cause) => (cause, Asked::Return(it.lease, it.number)),
+                None => return,
+            },
+            Fact::IncarnationEnded(it) => (it.cause, Asked::End(it.incarnation)),
+            _ => return,
+        };
+        let Some(causes) = self.causes else { return };
+        match causes.asked.get(&cause) {
+            Some(asked) if *asked == expected => {}
+            None if cause >= causes.end || !causes.whole => self.ahead += 1,
+            _ => {
+                let detail = format!(
+                    "{} says that it answers offset {cause} of spend, which asks for nothing of the kind",
+                    fact.kind()
+                );
+                report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
+            }
+        }
+    }
+
+    pub(super) fn finish(self, report: &mut Report) {
+        if self.fenced > 0 {
+            report.note(format!(
+                "{}: {} records of superseded ledgers are void, as they should be",
+                self.lane, self.fenced
+            ));
+        }
+        for (void, count) in self.void.iter().filter(|(void, _)| !is_fault(**void)) {
+            report.note(format!("{}: {count} records are void ({void:?})", self.lane));
+        }
+        if self.ahead > 0 {
+            report.note(format!(
+                "{}: {} records answer what is not sealed, or could not be read, on spend",
+                self.lane, self.ahead
+            ));
+        }
+    }
+}
+
+/// True for rules that no honest ledger breaks, however often it restarts.
+const fn is_fault(void: Void) -> bool {
+    matches!(
+        void,
+        Void::NoAmount
+            | Void::Path
+            | Void::OverLimit
+            | Void::OverCredit
+            | Void::CreditForbidden
+            | Void::GrantedBefore
+    )
+}

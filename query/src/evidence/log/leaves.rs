@@ -1,0 +1,81 @@
+//! What the leaves say one after another: each lane's chain, the keys in use, the time.
+
+use std::collections::BTreeMap;
+
+use bursar_schemas::evidence::{Leaf, Manifest, leaf_key};
+use bursar_schemas::ids::Generation;
+use bursar_schemas::position::Lane;
+
+use super::{Log, Sealed};
+use crate::evidence::report::{Kind, Report, time};
+
+/// How far two archivers' clocks may stand apart before a leaf counts as backdated, in microseconds.
+const CLOCKS_APART: i64 = 10 * 60 * 1_000_000;
+
+/// The chains that leaves make.
+#[derive(Debug, Default)]
+pub(super) struct Leaves {
+    next: BTreeMap<(Generation, Lane), u64>,
+    lanes: BTreeMap<(Generation, Lane), Vec<Sealed>>,
+}
+
+impl Leaves {
+    pub(super) fn take(&mut self, index: u64, entry: &[u8], log: &mut Log, report: &mut Report) {
+        let leaf = match Leaf::parse(entry) {
+            Ok(leaf) => leaf,
+            Err(error) => {
+                report.add(Kind::Altered, leaf_key(index), error.to_string());
+                return;
+            }
+        };
+        let at = leaf.at_us();
+        if let Some(last) = log.last_at_us.filter(|last| at < last.saturating_sub(CLOCKS_APART)) {
+            let detail = format!("it says {} and comes after {}", time(at), time(last));
+            report.add(Kind::Backdated, leaf_key(index), detail);
+        }
+        log.last_at_us = log.last_at_us.max(Some(at));
+        match leaf {
+            Leaf::Segment(manifest) => self.segment(index, &manifest, report),
+            Leaf::Keys(keys) => {
+                log.deployment_keys.insert(keys.deployment_key);
+            }
+            Leaf::Heartbeat { .. } => {}
+        }
+    }
+
+    fn segment(&mut self, index: u64, manifest: &Manifest, report: &mut Report) {
+        let lane = (manifest.generation, manifest.lane());
+        let sealed = self.lanes.entry(lane).or_default();
+        let next = self.next.entry(lane).or_insert(0);
+        if manifest.first > *next {
+            let detail =
+                format!("no leaf before {} logs offsets {} to {}", leaf_key(index), next, manifest.first - 1);
+            report.add(Kind::Missing, format!("{}/{}", manifest.generation, manifest.lane()), detail);
+        } else if manifest.first < *next {
+            let twice = sealed.iter().any(|it| it.first == manifest.first);
+            let kind = if twice { Kind::Doubled } else { Kind::Reordered };
+            report.add(
+                kind,
+                leaf_key(index),
+                format!("it logs {}, whose offsets were logged before", manifest.key),
+            );
+            return;
+        }
+        *next = manifest.last.saturating_add(1);
+        sealed.push(Sealed {
+            leaf: index,
+            at_us: manifest.at_us,
+            first: manifest.first,
+            last: manifest.last,
+            rows: manifest.rows,
+            bytes: manifest.bytes,
+            sha256: manifest.sha256,
+            rows_root: manifest.rows_root,
+            times_us: manifest.times_us,
+        });
+    }
+
+    pub(super) fn finish(self, log: &mut Log) {
+        log.lanes = self.lanes;
+    }
+}
