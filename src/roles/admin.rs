@@ -86,9 +86,16 @@ impl Parts {
     pub(crate) fn add_archiver(&mut self, archiver: &Shared<ArchiverHandle>, place: String) {
         let archiver = Arc::clone(archiver);
         let status = probe(move || {
-            let lanes =
-                archiver.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ArchiverHandle::status);
+            let archiver = archiver.lock().unwrap_or_else(PoisonError::into_inner);
+            let lanes = archiver.as_ref().map(ArchiverHandle::status);
             let mut state = serde_json::Map::from_iter([("archive".to_owned(), json!(place))]);
+            if let Some(log) = archiver.as_ref().and_then(ArchiverHandle::log_status) {
+                let fault = log.fault.map(|fault| format!("; fault: {fault}")).unwrap_or_default();
+                state.insert(
+                    "log".to_owned(),
+                    json!(format!("{} leaves, {} signed{fault}", log.size, log.published)),
+                );
+            }
             for (lane, status) in lanes.unwrap_or_default() {
                 let sealed =
                     status.sealed.map_or_else(|| "nothing".to_owned(), |offset| format!("offset {offset}"));
