@@ -23,7 +23,8 @@ impl Fold {
         if accounts.is_empty() || !accounts.is_sorted_by(|a, b| a < b) {
             return Err(Void::Path);
         }
-        if self.leases.contains_key(lease) {
+        let forgotten = self.forgotten.get(&lease.holder).is_some_and(|highest| lease.number <= *highest);
+        if forgotten || self.leases.contains_key(lease) {
             return Err(Void::GrantedBefore);
         }
         if self.ended.contains(&lease.holder) {

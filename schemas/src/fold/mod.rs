@@ -118,6 +118,8 @@ pub struct Fold {
     #[serde(with = "crate::snapshot::pairs")]
     leases: BTreeMap<LeaseId, Lease>,
     ended: BTreeSet<ProducerId>,
+    /// The highest lease number of each holder that was forgotten: none up to it is ever granted again.
+    forgotten: BTreeMap<ProducerId, u64>,
 }
 
 impl Fold {
@@ -171,6 +173,7 @@ impl Fold {
             }
             Fact::IncarnationEnded(fact) => self.under(fact.epoch, |fold| {
                 fold.ended.insert(fact.incarnation);
+                fold.forgotten.remove(&fact.incarnation);
                 Ok(())
             }),
             Fact::LeaseRefused(refused) => self.under(refused.epoch, |_| Ok(())),
@@ -235,12 +238,21 @@ impl Fold {
     }
 
     /// Forgets leases all of whose windows are closed, and closed windows that no lease names any more.
-    /// `last_window` stays, so that a closed window can never open again.
+    /// `last_window` stays, so that a closed window can never open again; so does the highest number forgotten of
+    /// each holder, or a second grant of an old lease could be credited with an old return.
     fn forget_closed(&mut self) {
         let accounts = &self.accounts;
         let is_closed =
             |account: &AccountRef| accounts.get(account).is_none_or(|it| it.phase == Phase::Closed);
-        self.leases.retain(|_, lease| !lease.accounts.iter().all(is_closed));
+        let (forgotten, ended) = (&mut self.forgotten, &self.ended);
+        self.leases.retain(|id, lease| {
+            let over = lease.accounts.iter().all(is_closed);
+            if over && !ended.contains(&id.holder) {
+                let highest = forgotten.entry(id.holder).or_insert(id.number);
+                *highest = id.number.max(*highest);
+            }
+            !over
+        });
         let named: BTreeSet<&AccountRef> = self.leases.values().flat_map(|lease| &lease.accounts).collect();
         self.accounts.retain(|account, state| state.phase != Phase::Closed || named.contains(account));
     }
@@ -322,3 +334,5 @@ impl Fold {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod used_up;
