@@ -102,6 +102,10 @@ struct LaneState {
     head: Option<u64>,
 }
 
+/// Where some lanes of a producer stood, to go back to when nothing of a call was taken.
+#[derive(Debug)]
+pub struct Mark(Vec<(Lane, Option<LaneState>)>, bool);
+
 /// The chains of one incarnation: pure, one step per fact.
 #[derive(Debug)]
 pub struct Chains {
@@ -115,6 +119,35 @@ impl Chains {
     #[must_use]
     pub const fn new(identity: Identity) -> Self {
         Self { identity, lanes: BTreeMap::new(), ended: false }
+    }
+
+    /// Where the lanes stand now.
+    #[must_use]
+    pub fn mark(&self, lanes: impl IntoIterator<Item = Lane>) -> Mark {
+        let mut states: Vec<(Lane, Option<LaneState>)> = Vec::with_capacity(4);
+        for lane in lanes {
+            if !states.iter().any(|(known, _)| *known == lane) {
+                states.push((lane, self.lanes.get(&lane).cloned()));
+            }
+        }
+        Mark(states, self.ended)
+    }
+
+    /// Nothing that was stamped since was taken: its numbers are used again. Without this a refused opening fact
+    /// would make every later fact of the incarnation a stranger's, and any other refusal a gap.
+    pub fn undo(&mut self, mark: Mark) {
+        for (lane, state) in mark.0 {
+            match state {
+                Some(state) => drop(self.lanes.insert(lane, state)),
+                None => drop(self.lanes.remove(&lane)),
+            }
+        }
+        self.ended = mark.1;
+    }
+
+    /// All lanes that it has written.
+    fn lanes(&self) -> Vec<Lane> {
+        self.lanes.keys().copied().collect()
     }
 
     fn push(&mut self, lane: Lane, mut fact: Fact, out: &mut Vec<Entry>) {
@@ -209,16 +242,26 @@ impl Recorder {
     /// Stamps and appends facts, in order; the receipt resolves when all are acknowledged.
     ///
     /// # Errors
-    /// When the outlet takes nothing more. The numbers are then used up and the outlet must be given up or
-    /// reports the gap itself.
+    /// When the outlet takes nothing more. If it is merely full, nothing was taken and the numbers are used again;
+    /// otherwise they are used up and the outlet must be given up or reports the gap itself.
     pub fn record(&self, drafts: impl IntoIterator<Item = Draft>) -> Result<Receipt, OutletError> {
+        let drafts: Vec<Draft> = drafts.into_iter().collect();
         let mut entries = Vec::with_capacity(4);
         // A poisoned lock means that another thread panicked between two facts; the chains are still whole.
         let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = chains.mark(drafts.iter().map(|draft| draft.lane));
         for draft in drafts {
             chains.stamp(draft.lane, draft.fact, &mut entries);
         }
-        self.outlet.append(entries)
+        self.append(&mut chains, mark, entries)
+    }
+
+    fn append(&self, chains: &mut Chains, mark: Mark, entries: Vec<Entry>) -> Result<Receipt, OutletError> {
+        let taken = self.outlet.append(entries);
+        if matches!(taken, Err(OutletError::Full(_))) {
+            chains.undo(mark);
+        }
+        taken
     }
 
     /// Appends a signed head on each lane with news; to be called every second or so.
@@ -240,7 +283,8 @@ impl Recorder {
     fn append_heads(&self, at: Micros, ended: bool) -> Result<Receipt, OutletError> {
         let mut entries = Vec::new();
         let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = chains.mark(chains.lanes());
         chains.heads(at, ended, &mut entries);
-        self.outlet.append(entries)
+        self.append(&mut chains, mark, entries)
     }
 }
