@@ -93,7 +93,7 @@ impl KafkaSettings {
             client_id: "bursar".to_owned(),
             security: Security::default(),
             compression: Compression::default(),
-            // The spool hands over in batches, and the client spins through a wait of a millisecond.
+            // The spool hands over in batches already; waiting longer would only lengthen every hop.
             linger: Duration::ZERO,
             fetch_wait: Duration::from_millis(10),
             request_timeout: Duration::from_secs(10),

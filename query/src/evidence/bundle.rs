@@ -142,7 +142,7 @@ pub(super) fn request_of(fact: &Fact) -> Option<RequestId> {
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let byte =
         |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let plain = text.len() % 2 == 0 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let plain = text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     if plain { text.as_bytes().chunks(2).map(byte).collect() } else { None }
 }
 
