@@ -192,11 +192,14 @@ impl LeaseBook {
         }
     }
 
-    /// What to ask for so that `minimum` fits; none while a question is open.
+    /// What to ask for so that `minimum` fits; none while a question is open that would help. One for more than
+    /// twice as much may wait for money that this one does not need.
     pub fn ask(&mut self, path: &Path, minimum: Money, now: Micros) -> Option<Ask> {
         let book = self.paths.entry(Arc::clone(path)).or_default();
         let again = micros(self.sizing.ask_again_after);
-        if book.asked.as_ref().is_some_and(|asked| now.0.saturating_sub(asked.at.0) < again) {
+        let helps =
+            |asked: &Asked| now.0.saturating_sub(asked.at.0) < again && asked.minimum <= times(minimum, 2);
+        if book.asked.as_ref().is_some_and(helps) {
             return None;
         }
         let lease = LeaseId { holder: self.holder, number: self.next };
@@ -214,7 +217,9 @@ impl LeaseBook {
         if !low.is_positive() || book.asked.is_some() || book.refused_lately || self.left(path) >= low {
             return None;
         }
-        self.ask(path, low, now)
+        // The least that helps is one usual reservation: nobody else's idle lease is recalled for more.
+        let usual = book.usual.max(Money::from_pico(1));
+        self.ask(path, usual, now)
     }
 
     /// Takes the question back, when it could not be sent.

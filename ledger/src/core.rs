@@ -36,12 +36,13 @@ pub use terms::{Config, Effect, Halt, Input, Standing, Timing};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{AccountRef, EpochMarked, Fact, Finding, FindingKind, Head, LeaseId};
+use bursar_schemas::facts::{AccountRef, EpochMarked, Fact, Finding, FindingKind, Head, LeaseId, Mode};
 use bursar_schemas::fold::Fold;
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 use bursar_schemas::policy::PolicyState;
 use bursar_schemas::position::{Lane, Topic};
+use bursar_schemas::window::Span;
 
 use accounts::Accounts;
 use attempts::Attempts;
@@ -72,7 +73,7 @@ pub struct Core {
     plan: Plan,
     /// Budgets that the log has a limit of, and each budget's newest window.
     logged: BTreeSet<String>,
-    newest: BTreeMap<String, i64>,
+    newest: BTreeMap<String, (i64, Span)>,
     producers: Producers,
     accounts: Accounts,
     attempts: Attempts,
@@ -80,12 +81,14 @@ pub struct Core {
     desk: Desk,
     pending: BTreeSet<Pending>,
     pending_grants: BTreeMap<LeaseId, (Vec<AccountRef>, Money)>,
-    pending_limits: BTreeMap<String, Money>,
+    pending_limits: BTreeMap<String, (Money, Mode)>,
     /// One above the last offset of `spend` taken.
     read: u64,
     /// Findings below this offset were recorded by an earlier or another ledger.
     told: u64,
     findings: Vec<Finding>,
+    /// Findings beyond those: first and last offset, and how many.
+    unkept: Option<(u64, u64, u64)>,
     unreadable_run: bool,
     appended_at: Micros,
     /// A finding was recorded: the log should say soon how far `spend` was read, or a restart finds it again.
@@ -124,6 +127,7 @@ impl Core {
             read: 0,
             told: 0,
             findings: Vec::new(),
+            unkept: None,
             unreadable_run: false,
             appended_at: Micros(0),
             beats_now: false,
@@ -278,6 +282,9 @@ impl Core {
             out.push(Effect::Find(finding));
         } else if self.findings.len() < FINDINGS {
             self.findings.push(finding);
+        } else {
+            let (first, _, count) = self.unkept.unwrap_or((offset, offset, 0));
+            self.unkept = Some((first, offset, count + 1));
         }
     }
 

@@ -55,8 +55,7 @@ impl Core {
         if let Some(decision) = self.unfit(request) {
             return decision;
         }
-        let blocking =
-            |account: &&AccountRef| matches!(self.fold.mode(&account.budget), Mode::Hard | Mode::Bounded);
+        let blocking = |account: &&AccountRef| self.blocks(&account.budget);
         let blocking: Vec<&AccountRef> = request.accounts.iter().filter(blocking).collect();
         let Some(available) = blocking.iter().map(|account| self.available(account)).min() else {
             return Decision::Grant(request.wanted);
@@ -87,11 +86,15 @@ impl Core {
             _ => {}
         }
         for account in &request.accounts {
-            let opening = self.pending.contains(&Pending::Window(account.clone(), Phase::Open));
+            let moving = |phase| self.pending.contains(&Pending::Window(account.clone(), phase));
+            let opening = moving(Phase::Open);
             let setting = self.pending.contains(&Pending::Limit(account.budget.clone()));
             let (limited, open) = (
                 self.fold.budget(&account.budget).is_some(),
-                self.fold.account(account).is_some_and(|state| state.phase == Phase::Open),
+                // Its own move is ahead of the grant in the log: the grant would be void.
+                self.fold.account(account).is_some_and(|state| state.phase == Phase::Open)
+                    && !moving(Phase::Draining)
+                    && !moving(Phase::Closed),
             );
             if (!limited && setting) || (!open && opening) {
                 return Some(Decision::Later);
@@ -109,7 +112,20 @@ impl Core {
     /// The limit to decide by: a lower one that is under way binds already, a higher one not yet.
     pub(super) fn limit(&self, account: &AccountRef) -> Money {
         let limit = self.fold.limit(account);
-        self.pending_limits.get(&account.budget).map_or(limit, |pending| limit.min(*pending))
+        self.pending_limits.get(&account.budget).map_or(limit, |(pending, _)| limit.min(*pending))
+    }
+
+    /// True when a budget must not be overspent; a mode that says so and is under way binds already.
+    fn blocks(&self, budget: &str) -> bool {
+        let blocks = |mode: Mode| matches!(mode, Mode::Hard | Mode::Bounded);
+        blocks(self.fold.mode(budget))
+            || self.pending_limits.get(budget).is_some_and(|(_, mode)| blocks(*mode))
+    }
+
+    /// True when a window is closed, or its closing is under way.
+    fn is_closing(&self, account: &AccountRef) -> bool {
+        self.fold.account(account).is_none_or(|state| state.phase == Phase::Closed)
+            || self.pending.contains(&Pending::Window(account.clone(), Phase::Closed))
     }
 
     /// What may still be granted over an account.
@@ -158,11 +174,20 @@ impl Core {
             self.desk.returns.iter().map(|(key, entry)| (*key, *entry)).collect();
         for ((lease, number), entry) in returns {
             let Some(state) = self.fold.lease(&lease).filter(|state| !state.closed) else {
-                // All its windows are closed: there is nothing to credit.
-                self.desk.returns.remove(&(lease, number));
+                // Its grant is not read back yet, when `limits` lags behind `spend`; or all its windows are closed, and
+                // there is nothing to credit.
+                if !self.pending_grants.contains_key(&lease) {
+                    self.desk.returns.remove(&(lease, number));
+                }
                 continue;
             };
-            let may_credit = |account: &&AccountRef| self.fold.may_credit(account, CreditReason::Returned);
+            if state.accounts.iter().all(|account| self.is_closing(account)) {
+                self.desk.returns.remove(&(lease, number));
+                continue;
+            }
+            let may_credit = |account: &&AccountRef| {
+                self.fold.may_credit(account, CreditReason::Returned) && !self.is_closing(account)
+            };
             let accounts: Vec<AccountRef> = state.accounts.iter().filter(may_credit).cloned().collect();
             let due = entry.amount.is_positive() && !accounts.is_empty();
             let pending = Pending::Credit(lease, number);

@@ -1,7 +1,8 @@
 //! Following `limits`: every record goes through the fold; what counts is noted here as well.
 
-use bursar_schemas::facts::{Fact, Phase, WindowMoved};
+use bursar_schemas::facts::{Fact, FindingKind, Phase, WindowMoved};
 use bursar_schemas::fold::{Ignored, Verdict, Void};
+use bursar_schemas::window::Span;
 use bursar_schemas::wire::Unreadable;
 
 use super::desk::Pending;
@@ -68,6 +69,7 @@ impl Core {
                 self.tell(credit.read);
                 self.desk.resolve(credit.lease, credit.number);
             }
+            Fact::LeaseRevoked(revoked) => self.leases.revoke(revoked.lease, self.now),
             Fact::LeaseClosed(closed) => {
                 self.desk.close(closed.lease);
                 self.end_lease(closed.lease);
@@ -120,6 +122,11 @@ impl Core {
         let findings = std::mem::take(&mut self.findings);
         self.beats_now = !findings.is_empty();
         out.extend(findings.into_iter().filter(|it| it.offset >= told).map(Effect::Find));
+        if let Some((first, last, count)) = self.unkept.take() {
+            let detail =
+                format!("{count} faults between these offsets were not kept while another ledger acted");
+            self.find(out, FindingKind::Lost, last, None, (first, last), &detail);
+        }
         self.desk.requests.values_mut().for_each(|request| request.waits_since = None);
     }
 
@@ -128,6 +135,8 @@ impl Core {
         if read > self.told {
             self.told = read;
             self.findings.retain(|finding| finding.offset >= read);
+            // The count stays when only some of them were recorded: it is then an upper bound.
+            self.unkept.take_if(|(_, last, _)| *last < read);
         }
     }
 
@@ -135,7 +144,8 @@ impl Core {
         let account = &moved.account;
         match moved.phase {
             Phase::Open => {
-                self.newest.insert(account.budget.clone(), account.window);
+                let span = Span { starts_at: moved.starts_at, ends_at: moved.ends_at };
+                self.newest.insert(account.budget.clone(), (account.window, span));
                 self.accounts.index(account);
             }
             Phase::Draining => {}

@@ -1,7 +1,8 @@
 //! What `spend` says of each lease: how much of it is used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, LeaseId};
 use bursar_schemas::fold;
 use bursar_schemas::ids::ProducerId;
@@ -34,9 +35,23 @@ pub(super) struct Leases {
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     uses: Table<(ProducerId, u64), Use>,
     live: BTreeSet<LeaseId>,
+    /// When each revoked lease was revoked, as far as this ledger saw it.
+    revoked: BTreeMap<LeaseId, Micros>,
 }
 
 impl Leases {
+    /// A lease was revoked.
+    pub(super) fn revoke(&mut self, lease: LeaseId, now: Micros) {
+        if self.live.contains(&lease) {
+            self.revoked.entry(lease).or_insert(now);
+        }
+    }
+
+    /// When a lease was revoked.
+    pub(super) fn revoked_at(&self, lease: &LeaseId) -> Option<Micros> {
+        self.revoked.get(lease).copied()
+    }
+
     /// Changes the use of a lease.
     pub(super) fn change(&mut self, lease: LeaseId, change: impl FnOnce(&mut Use)) {
         change(self.uses.entry((lease.holder, lease.number)).or_default());
@@ -55,6 +70,7 @@ impl Leases {
     /// A lease is closed, forgotten or without a holder: nothing is idle under it any more.
     pub(super) fn over(&mut self, lease: &LeaseId) {
         self.live.remove(lease);
+        self.revoked.remove(lease);
         if self.uses.get(&(lease.holder, lease.number)).is_some_and(|used| used.reserved == Money::ZERO) {
             self.uses.remove(&(lease.holder, lease.number));
         }

@@ -152,10 +152,11 @@ impl Plan {
     }
 
     /// Windows that should be open at a time and never were: the one that holds it, and the next one shortly
-    /// before. `newest` names each budget's newest window in the log; an older one can never open.
+    /// before. `newest` names each budget's newest window in the log; an older one can never open, so that one which
+    /// is not newer by its first second, of a budget whose kind of window has changed, gets the next id.
     pub(super) fn windows(
         &mut self,
-        newest: &BTreeMap<String, i64>,
+        newest: &BTreeMap<String, (i64, Span)>,
         now: Micros,
         timing: &Timing,
     ) -> Vec<(AccountRef, Span)> {
@@ -173,9 +174,17 @@ impl Plan {
             }
             let next = planned.current.filter(is_near).and_then(|span| span.ends_at);
             let next = next.and_then(|end| planned.window.span(end, &planned.zone).ok());
-            let unopened = |span: &Span| newest.get(id).is_none_or(|newest| *newest < span.id());
-            for span in [planned.current, next].into_iter().flatten().filter(unopened) {
-                windows.push((AccountRef { budget: id.clone(), window: span.id() }, span));
+            let newest = newest.get(id);
+            for span in [planned.current, next].into_iter().flatten() {
+                let window = match newest {
+                    Some((last, known)) if *last >= span.id() => {
+                        // A window that began and is not the one that policy wants now.
+                        let changed = known.starts_at <= now && *known != span && span.holds(now);
+                        changed.then(|| last.saturating_add(1))
+                    }
+                    _ => Some(span.id()),
+                };
+                windows.extend(window.map(|window| (AccountRef { budget: id.clone(), window }, span)));
             }
         }
         windows

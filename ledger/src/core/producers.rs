@@ -149,6 +149,11 @@ impl Producers {
         self.running.remove(producer);
     }
 
+    /// When a producer wrote its last fact, by its own clock.
+    pub(super) fn seen_at(&self, producer: &ProducerId) -> Option<Micros> {
+        self.known.get(producer).map(|known| known.seen_at)
+    }
+
     /// How many shims wrote something since a time and have not ended.
     pub(super) fn active_since(&self, since: Micros) -> usize {
         let active = |producer: &&ProducerId| self.known.get(*producer).is_some_and(|it| it.seen_at >= since);

@@ -1,5 +1,8 @@
 //! A request that does not fit: whether waiting helps, and which idle leases to recall for it.
 
+use std::collections::BTreeSet;
+
+use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRefusal, LeaseRevoked};
 use bursar_schemas::money::Money;
 
@@ -35,29 +38,45 @@ impl Core {
         }
     }
 
-    /// Leases over an account whose idle money covers an amount, the largest first; none when all of it does
-    /// not. Leases recalled before count, as their money is on its way.
+    /// Leases over an account whose idle money covers an amount; none when all of it does not. Those of holders
+    /// that wrote something of late come first, then the largest. Leases recalled a moment ago count, as their
+    /// money is on its way. A holder that wrote nothing since a recall may be gone for good: its leases are recalled
+    /// as well, in case it is not, and count for nothing.
     fn recallable(&self, account: &AccountRef, amount: Money) -> Option<Vec<LeaseId>> {
         let live = &self.accounts.find(account)?.live;
-        let mut idle = Vec::new();
+        let wait = self.config.timing.recall_wait;
+        let ago = |time: Micros| self.now.0.saturating_sub(time.0);
+        let mut deaf = BTreeSet::new();
         let mut covered = Money::ZERO;
+        let mut idle = Vec::new();
         for id in live {
             let Some(lease) = self.fold.lease(id) else { continue };
             let unused = self.leases.idle(id, lease, account);
+            if !unused.is_positive() {
+                continue;
+            }
             if lease.revoked || self.pending.contains(&Pending::Revoke(*id)) {
-                covered = covered.plus(unused);
-            } else if unused.is_positive() {
-                idle.push((unused, *id));
+                let since = self.leases.revoked_at(id).unwrap_or(self.now);
+                let heard = self.producers.seen_at(&id.holder).is_some_and(|at| at > since);
+                if heard || ago(since) < wait {
+                    covered = covered.plus(unused);
+                } else {
+                    deaf.insert(id.holder);
+                }
+            } else {
+                let quiet = self.producers.seen_at(&id.holder).is_none_or(|at| ago(at) > 10 * wait);
+                idle.push((quiet, std::cmp::Reverse(unused), *id));
             }
         }
-        idle.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        idle.sort_unstable();
         let mut leases = Vec::new();
-        for (unused, id) in idle {
-            if covered >= amount {
-                break;
+        for (_, std::cmp::Reverse(unused), id) in idle {
+            if deaf.contains(&id.holder) {
+                leases.push(id);
+            } else if covered < amount {
+                covered = covered.plus(unused);
+                leases.push(id);
             }
-            covered = covered.plus(unused);
-            leases.push(id);
         }
         (covered >= amount).then_some(leases)
     }

@@ -25,7 +25,7 @@ impl Core {
             if !wanted.differs(logged) {
                 continue;
             }
-            self.pending_limits.insert(budget.clone(), wanted.amount);
+            self.pending_limits.insert(budget.clone(), (wanted.amount, wanted.mode));
             let set = LimitSet {
                 head: self.head(),
                 epoch,

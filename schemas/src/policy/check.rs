@@ -62,27 +62,6 @@ impl Document {
         if faults.is_empty() { Ok(()) } else { Err(PolicyError::Faults(faults)) }
     }
 
-    /// Checks that the document can follow the one in force. A budget's windows must rise for ever, and a month
-    /// begins before the day it holds: a window of another kind needs a budget of another id.
-    ///
-    /// # Errors
-    /// All faults found.
-    pub fn check_after(&self, before: &Self) -> Result<(), PolicyError> {
-        let changed = self.budgets.iter().filter_map(|budget| {
-            let old = before.budgets.iter().find(|old| old.id == budget.id)?;
-            (old.window != budget.window).then(|| {
-                format!(
-                    "budget {:?}: its window cannot change from {} to {}; give the new one another id",
-                    budget.id,
-                    old.window.word(),
-                    budget.window.word()
-                )
-            })
-        });
-        let faults: Vec<String> = changed.collect();
-        if faults.is_empty() { Ok(()) } else { Err(PolicyError::Faults(faults)) }
-    }
-
     fn check_values(&self, faults: &mut Vec<String>) {
         for organisation in &self.organisations {
             if let Err(error) = window::zone(&organisation.time_zone) {
@@ -150,24 +129,4 @@ fn ids<'a>(
         }
     }
     seen
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budgets_window_stays_what_it_is() {
-        let document = |window: &str, amount: u32| {
-            let text = format!(
-                "[[organisation]]\nid = \"o\"\n[[budget]]\nid = \"b\"\nscope = \"organisation:o\"\nwindow = \"{window}\"\namount = {amount}\n"
-            );
-            Document::from_toml([("policy", text.as_str())]).unwrap()
-        };
-        let fault = document("month", 1).check_after(&document("day", 1)).unwrap_err().to_string();
-        assert!(fault.contains("\"b\"") && fault.contains("from day to month"), "{fault}");
-        document("day", 2).check_after(&document("day", 1)).unwrap();
-        document("day", 2).check_after(&Document::default()).unwrap();
-    }
 }
