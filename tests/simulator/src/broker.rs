@@ -67,7 +67,7 @@ pub struct Broker {
 
 /// Every so many records of `limits` the digest of the whole fold is kept, and readers are held to it.
 const DIGEST_EVERY: usize = 8;
-const SNAPSHOT_EVERY: usize = 40;
+const SNAPSHOT_EVERY: usize = 20;
 
 /// A digest of the whole state of a fold, by a fixed function.
 #[must_use]

@@ -8,6 +8,7 @@
 //! | [`rules`], [`naive`] | the rules of `limits` and the books of `spend` a second time, sharing no code |
 //! | [`truth`] | what providers really charged, and what each lease may still cost |
 //! | [`marks`] | how often each fault and branch really happened |
+//! | [`mutants`] | deliberate faults of production code, each to be caught |
 //! | [`campaign`], [`shrink`] | many worlds; a failing one made short |
 //!
 //! What runs is production code: `bursar_schemas::fold`, `bursar_ledger::core` with its reading order, the shim's
@@ -28,6 +29,7 @@ pub mod broker;
 pub mod calendar;
 pub mod campaign;
 pub mod marks;
+pub mod mutants;
 pub mod naive;
 pub mod plan;
 pub mod random;

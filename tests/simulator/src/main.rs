@@ -1,9 +1,12 @@
 //! The command line: many worlds from one seed, or one world again.
 #![allow(clippy::print_stdout, reason = "a command line tool prints")]
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use bursar_simulator::campaign::{campaign, report, run_seed};
+use bursar_simulator::random::mix;
+use bursar_simulator::world::Violation;
 use clap::Parser;
 
 /// Runs the simulator of hard budgets.
@@ -28,6 +31,9 @@ struct Options {
     /// Prints no progress and no table.
     #[arg(long)]
     quiet: bool,
+    /// Runs on after a failing world, and counts failures by checker.
+    #[arg(long)]
+    keep_going: bool,
     /// Does not shorten a failing world.
     #[arg(long)]
     no_shrink: bool,
@@ -50,6 +56,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(world) = options.world {
         return one(&options, world);
+    }
+    if options.keep_going {
+        return all(&options);
     }
     let began = std::time::Instant::now();
     let mut shown = 0;
@@ -76,6 +85,29 @@ fn main() -> ExitCode {
         println!("reached {} times, not {}: {}", found.marks.count(*mark), options.marks, mark.text());
     }
     if rare.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every checker that fails, how often, and the world that fails it soonest.
+fn all(options: &Options) -> ExitCode {
+    let mut found: BTreeMap<&'static str, (u64, u64, Violation)> = BTreeMap::new();
+    let (mut steps, mut worlds) = (0, 0);
+    while steps < options.steps {
+        let world = mix(options.seed, worlds);
+        let outcome = run_seed(world, false);
+        (steps, worlds) = (steps + outcome.steps, worlds + 1);
+        if let Some(violation) = outcome.violation {
+            let known = found.entry(violation.check).or_insert_with(|| (0, world, violation.clone()));
+            known.0 += 1;
+            if violation.step < known.2.step {
+                (known.1, known.2) = (world, violation);
+            }
+        }
+    }
+    println!("{steps} steps in {worlds} worlds");
+    for (count, world, violation) in found.values() {
+        println!("{count:>6} worlds, such as {world}: {violation}");
+    }
+    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn one(options: &Options, world: u64) -> ExitCode {

@@ -114,7 +114,6 @@ marks! {
     VoidCreditForbidden "void: a credit that no account may take",
     SeenBefore "ignored: seen before",
     // Findings and checks.
-    FoundGap "finding: a gap in a producer's numbers",
     FoundDuplicate "finding: a repeated number",
     ComparedBooks "check: a ledger's books compared with the naive ones",
     ComparedFolds "check: a reader's whole fold compared with the reference",

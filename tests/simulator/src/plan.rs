@@ -88,7 +88,7 @@ fn request(random: &mut Random, settings: &Settings) -> Act {
     }
     let shim = usize::try_from(random.below(4)).unwrap_or(0) % settings.shims;
     // Some keys are busier than others, and some shims see one path only.
-    let path = usize::try_from(random.below(8)).unwrap_or(0).min(PATHS.len() - 1);
+    let path = usize::try_from(random.below(7)).unwrap_or(0).min(PATHS.len() - 1);
     Act::Request { shim, path, tries }
 }
 

@@ -50,6 +50,8 @@ pub struct Rules {
     newest: HashMap<String, i64>,
     leases: HashMap<LeaseId, Granted>,
     ended: HashSet<ProducerId>,
+    /// The highest number of a lease of each holder all of whose windows are closed.
+    over: HashMap<ProducerId, u64>,
 }
 
 const fn blocking(mode: Mode) -> bool {
@@ -132,6 +134,13 @@ impl Rules {
             if to == Phase::Open {
                 self.newest.insert(account.budget.clone(), account.window);
             }
+            if to == Phase::Closed {
+                let over = self.leases.iter().filter(|(_, lease)| !self.keeps(lease)).map(|(id, _)| *id);
+                for id in over.collect::<Vec<_>>() {
+                    let highest = self.over.entry(id.holder).or_default();
+                    *highest = id.number.max(*highest);
+                }
+            }
         }
         counts
     }
@@ -139,7 +148,9 @@ impl Rules {
     fn grant(&mut self, it: &LeaseGranted) -> bool {
         let amount = it.amount.pico();
         let rising = it.accounts.windows(2).all(|pair| pair[0] < pair[1]);
-        let again = self.is_kept(&it.lease);
+        // Once it was granted, an id is used up for good, however long ago that was.
+        let over = self.over.get(&it.lease.holder).is_some_and(|highest| it.lease.number <= *highest);
+        let again = over || self.is_kept(&it.lease);
         if amount <= 0 || it.accounts.is_empty() || !rising || again || self.ended.contains(&it.lease.holder)
         {
             return false;

@@ -21,7 +21,7 @@ pub const BUDGETS: [&str; 5] = ["org", "red", "px", "blue", "py"];
 pub const KINDS: [Kind; 5] = [Kind::Month, Kind::Day, Kind::Hour, Kind::Day, Kind::Total];
 
 /// Budgets of each path that requests take.
-pub const PATHS: [&[usize]; 5] = [&[0], &[0, 1], &[0, 1, 2], &[0, 3], &[0, 3, 4]];
+pub const PATHS: [&[usize]; 6] = [&[0], &[0, 1], &[0, 1, 2], &[0, 3], &[0, 3, 4], &[3]];
 
 /// A budget at the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,22 +121,22 @@ fn faults(random: &mut Random) -> Faults {
     let on = !random.once_in(6);
     let confused = on && random.once_in(2);
     Faults {
-        ledger_crashes: rate(random, on, 20, 120),
-        ledger_pauses: rate(random, on, 20, 120),
-        ledger_restarts: rate(random, on, 40, 160),
-        rebalances: rate(random, on, 40, 160),
-        shim_crashes: rate(random, on, 15, 90),
-        shim_losses: rate(random, on, 25, 120),
-        shim_pauses: rate(random, on, 20, 100),
-        shim_stops: rate(random, on, 25, 120),
-        refusals: rate(random, on, 15, 100),
-        lags: rate(random, on, 10, 60),
-        holds: rate(random, on, 10, 60),
-        jumps: rate(random, on, 15, 90),
-        confusion: rate(random, confused, 1, 12),
-        repeats: rate(random, on, 5, 40),
-        late_copies: rate(random, on, 15, 80),
-        changes: rate(random, true, 10, 60),
+        ledger_crashes: rate(random, on, 8, 50),
+        ledger_pauses: rate(random, on, 8, 50),
+        ledger_restarts: rate(random, on, 12, 60),
+        rebalances: rate(random, on, 12, 60),
+        shim_crashes: rate(random, on, 6, 40),
+        shim_losses: rate(random, on, 8, 50),
+        shim_pauses: rate(random, on, 8, 40),
+        shim_stops: rate(random, on, 8, 50),
+        refusals: rate(random, on, 8, 50),
+        lags: rate(random, on, 6, 40),
+        holds: rate(random, on, 6, 40),
+        jumps: rate(random, on, 8, 40),
+        confusion: rate(random, confused, 1, 5),
+        repeats: rate(random, on, 5, 30),
+        late_copies: rate(random, on, 10, 50),
+        changes: rate(random, true, 5, 30),
         modes: on && random.once_in(3),
         skew: on && random.once_in(3),
         snapshots: random.once_in(2),
@@ -182,7 +182,7 @@ impl Settings {
             1_793_883_600, // 2026-11-05T13:00:00Z
             1_793_885_400, // 2026-11-05T13:30:00Z
         ]);
-        let span = random.within(15, 60) * SECOND;
+        let span = random.within(10, 40) * SECOND;
         let slow = !calm && random.once_in(4);
         let scarce = random.once_in(2);
         let seconds = |count: i64| count * SECOND;
@@ -192,7 +192,7 @@ impl Settings {
             ledgers: usize::try_from(random.within(1, 3)).unwrap_or(1),
             start: edge * SECOND - random.within(0, span / 2),
             span,
-            request_every: random.within(40_000, 250_000),
+            request_every: random.within(80_000, 400_000),
             usual_cents: random.pick(&[10, 40, 120]),
             budgets: budgets(random, scarce),
             delay: if slow { random.pick(&[300_000, 2_000_000]) } else { 20_000 },
@@ -202,8 +202,8 @@ impl Settings {
                 heartbeat: seconds(3),
                 takeover_after: seconds(6),
                 open_early: seconds(10),
-                drain: seconds(4),
-                drain_at_most: seconds(20),
+                drain: seconds(2),
+                drain_at_most: seconds(10),
                 recall_wait: seconds(2),
                 active_for: seconds(30),
                 balance_every: 500_000,

@@ -117,12 +117,13 @@ impl Truth {
         lease.granted = amount;
     }
 
-    /// A provider charged for a request that draws on these accounts, by the simulator's own calendar.
-    pub fn bill(&mut self, accounts: &[AccountRef], amount: i128, leased: bool) {
+    /// A provider charged for a request that draws on these accounts, by the simulator's own calendar. `leased` are
+    /// those that a lease covers: a soft budget may be on no path, and never blocks.
+    pub fn bill(&mut self, accounts: &[AccountRef], amount: i128, leased: &[AccountRef]) {
         for name in accounts {
             let account = self.accounts.entry(name.clone()).or_default();
             account.billed += amount;
-            if !leased {
+            if !leased.contains(name) {
                 account.free += amount;
             }
             self.touched.push(name.clone());

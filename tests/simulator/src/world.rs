@@ -269,7 +269,43 @@ impl World {
         Identity::new(ProducerId(id), role, secret, &DEPLOYMENT)
     }
 
-    fn violation(&self, (check, detail): Broken) -> Violation {
+    /// Where every process is, for the last line of a history.
+    fn whereabouts(&self) -> String {
+        let way = |writer: usize| {
+            let from = &self.broker.writers[writer];
+            let first = from.under_way.front().map(|(at, _)| at - self.settings.start);
+            format!("{} under way from {first:?}, held {}", from.under_way.len(), from.held_until - self.now)
+        };
+        let mut text = format!(
+            "limits {}, spend {}, policy {}",
+            self.broker.limits.len(),
+            self.broker.spend.len(),
+            self.broker.policy.len()
+        );
+        for (slot, place) in self.ledgers.iter().enumerate() {
+            let Some(node) = &place.node else { continue };
+            let (reading, waiting) = (&node.reading, node.core.waiting());
+            text += &format!(
+                "; ledger {slot} {:?} at {} {} {} waiting {waiting:?} pause {} {}",
+                node.core.standing(),
+                reading.limits,
+                reading.spend,
+                reading.policy,
+                place.paused_until - self.now,
+                way(node.writer)
+            );
+        }
+        for (slot, place) in self.shims.iter().enumerate() {
+            let Some(node) = &place.node else { continue };
+            let pause = place.paused_until - self.now;
+            text += &format!("; shim {slot} at {} pause {pause} {}", node.next, way(node.writer));
+        }
+        text
+    }
+
+    fn violation(&mut self, (check, detail): Broken) -> Violation {
+        let whereabouts = self.whereabouts();
+        self.note(|| whereabouts);
         Violation { check, detail, step: self.steps, at: self.now - self.settings.start }
     }
 

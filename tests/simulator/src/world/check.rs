@@ -309,6 +309,10 @@ impl World {
         let since = since - Self::GRACE;
         let mut shown = Vec::new();
         for (budget, name) in budgets.iter().zip(Self::accounts_at(budgets, at)) {
+            // A window that takes no grants any more ends what can be had of its path, soft ones included.
+            if self.rules.window(&name).is_none_or(|it| it.phase != Phase::Open) {
+                return Ok(());
+            }
             let Some(limit) = self.limits.get(BUDGETS[*budget]) else { return Ok(()) };
             if !limit.blocks {
                 continue;

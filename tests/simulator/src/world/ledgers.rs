@@ -113,7 +113,7 @@ impl World {
             }
             let (life, lag_until) = (place.life, place.lag_until[lane]);
             let name = mix(mix(slot as u64, lane as u64), next);
-            let lag = 1 + i64::try_from(self.chance(40, name) % self.settings.lag as u64).unwrap_or(0);
+            let lag = 1 + i64::try_from(self.chance(40, name) % self.lag()).unwrap_or(0);
             let at = (self.now + lag).max(if self.healing { 0 } else { lag_until });
             self.ledgers[slot].reading[lane] = true;
             self.at(at, Event::LedgerRead { slot, life, lane });

@@ -5,7 +5,7 @@ use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 use bytes::Bytes;
 
-use super::requests::State;
+use super::requests::{Flight, State};
 use super::{Broken, World};
 use crate::marks::Mark;
 
@@ -45,7 +45,7 @@ impl World {
                 (request.slot == slot && request.life == life, request.state.clone())
             {
                 self.hit(Mark::LostInCrash);
-                self.charge_lost(index, flight.lease, flight.bound);
+                self.charge_lost(index, &flight);
                 open.push(flight.reserved);
                 self.requests[index].state = State::Over;
             }
@@ -66,11 +66,12 @@ impl World {
         true
     }
 
-    fn charge_lost(&mut self, index: usize, lease: Option<LeaseId>, bound: i128) {
+    fn charge_lost(&mut self, index: usize, flight: &Flight) {
+        let (lease, bound) = (flight.lease, flight.bound);
         let request = &self.requests[index];
         let billed = request.bill();
         let accounts = Self::accounts_at(&request.budgets, request.at);
-        self.truth.bill(&accounts, billed, lease.is_some());
+        self.truth.bill(&accounts, billed, flight.leased());
         if let Some(lease) = lease {
             self.truth.change(lease, self.now, |it| {
                 it.in_flight -= bound;

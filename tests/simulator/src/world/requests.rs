@@ -25,6 +25,13 @@ pub(super) struct Flight {
     pub reserved: Reserved,
 }
 
+impl Flight {
+    /// The accounts that a lease covers.
+    pub(super) fn leased(&self) -> &[bursar_schemas::facts::AccountRef] {
+        if self.lease.is_some() { &self.reserved.accounts } else { &[] }
+    }
+}
+
 /// Where a request is.
 #[derive(Debug, Clone)]
 pub(super) enum State {
@@ -52,6 +59,8 @@ pub(super) struct Request {
     /// When it began to wait, by the true clock.
     since: i64,
     deadline: i64,
+    /// When it last left the queue without a lease.
+    refused_at: i64,
     drawn: Option<Drawn>,
     pub state: State,
     looks: bool,
@@ -89,6 +98,7 @@ impl World {
             at,
             since: self.now,
             deadline: 0,
+            refused_at: 0,
             drawn: None,
             state: State::Drawing,
             looks: false,
@@ -318,6 +328,7 @@ impl World {
     fn denied(&mut self, index: usize, denied: &Denied) -> Result<(), Broken> {
         self.leave_queue(index);
         self.requests[index].state = State::Over;
+        self.requests[index].refused_at = self.now;
         let mark = match denied {
             Denied::Budget(denial) if denial.in_flight => Mark::DeniedInFlight,
             Denied::Budget(_) => Mark::DeniedSpent,
@@ -331,7 +342,22 @@ impl World {
         let request = &self.requests[index];
         let (budgets, at, since, bound) =
             (request.budgets.clone(), request.at, request.since, request.now().bound);
-        self.judge_refusal(&budgets, at, since, bound, denied)
+        let rivals = self.rivals(index);
+        self.judge_refusal(&budgets, at, since, bound + rivals, denied)
+    }
+
+    /// What other requests that share an account wanted while this one waited, and did not get: they competed for
+    /// the same money.
+    fn rivals(&self, index: usize) -> i128 {
+        if !self.settings.faults.none() {
+            return 0;
+        }
+        let (since, budgets) = (self.requests[index].since, &self.requests[index].budgets);
+        let competed = |(other, it): &(usize, &Request)| {
+            let waits = matches!(it.state, State::Waiting(_)) || it.refused_at >= since;
+            *other != index && waits && it.budgets.iter().any(|budget| budgets.contains(budget))
+        };
+        self.requests.iter().enumerate().filter(competed).map(|(_, it)| it.now().bound).sum()
     }
 
     /// A request's patience is at its end.
@@ -374,7 +400,7 @@ impl World {
             let detail = format!("request {index} was billed {billed} and settled at {amount}");
             return Err(("an attempt is settled at no less than its bill", detail));
         }
-        self.truth.bill(&accounts, billed, flight.lease.is_some());
+        self.truth.bill(&accounts, billed, flight.leased());
         if let Some(lease) = flight.lease {
             let (reserved, cost) = (Money::from_pico(flight.bound), Money::from_pico(amount));
             self.shim_core(slot, |core| core.settle(lease, reserved, cost));

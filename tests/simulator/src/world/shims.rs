@@ -91,8 +91,7 @@ impl World {
         let holder = identity.producer;
         let writer = self.broker.join(holder, Role::Shim, false);
         let life = self.shims[slot].life + 1;
-        let from_snapshot = self.settings.faults.snapshots
-            && self.chance(50, mix(slot as u64, u64::from(life))).is_multiple_of(2);
+        let from_snapshot = self.settings.faults.snapshots;
         let snapshot = self.broker.snapshots.first().filter(|_| from_snapshot).cloned();
         let (sizing, waits) = (self.settings.sizing, self.settings.waits);
         let (next, core) = match snapshot {
@@ -132,6 +131,11 @@ impl World {
         Ok(true)
     }
 
+    /// Longest usual delay of a reader, in microseconds.
+    pub(super) const fn lag(&self) -> u64 {
+        if self.healing { 15_000 } else { self.settings.lag as u64 }
+    }
+
     /// New records of `limits` may be there for a shim.
     pub(super) fn wake_shim(&mut self, slot: usize) {
         let place = &self.shims[slot];
@@ -140,7 +144,7 @@ impl World {
             return;
         }
         let name = mix(mix(slot as u64, 9), node.next);
-        let lag = 1 + i64::try_from(self.chance(51, name) % self.settings.lag as u64).unwrap_or(0);
+        let lag = 1 + i64::try_from(self.chance(51, name) % self.lag()).unwrap_or(0);
         let at = (self.now + lag).max(if self.healing { 0 } else { place.lag_until });
         let life = place.life;
         self.shims[slot].reading[0] = true;
@@ -155,7 +159,7 @@ impl World {
             return;
         }
         let name = mix(mix(slot as u64, 10), node.policy_next as u64);
-        let lag = 1 + i64::try_from(self.chance(52, name) % self.settings.lag as u64).unwrap_or(0);
+        let lag = 1 + i64::try_from(self.chance(52, name) % self.lag()).unwrap_or(0);
         let at = (self.now + lag).max(if self.healing { 0 } else { place.policy_lag_until });
         let life = place.life;
         self.shims[slot].reading[1] = true;
@@ -194,7 +198,8 @@ impl World {
         }
         place.reading[0] = false;
         let Some(mut node) = place.node.take() else { return Ok(false) };
-        let read = self.read_limits(&mut node);
+        let now = Micros(self.now + place.skew);
+        let read = self.read_limits(&mut node, now);
         self.shims[slot].node = Some(node);
         let revoked = read?;
         self.notify(slot);
@@ -211,12 +216,12 @@ impl World {
         Ok(true)
     }
 
-    fn read_limits(&mut self, node: &mut Node) -> Result<bool, Broken> {
+    fn read_limits(&mut self, node: &mut Node, now: Micros) -> Result<bool, Broken> {
         let mut revoked = false;
         let most = if node.next < node.catch_up { 256 } else { self.settings.batch };
         for _ in 0..most {
             let Some(record) = self.broker.limits.get(node.next as usize).map(Rc::clone) else { break };
-            let ours = node.core.apply(node.next, &record.fact, Micros(self.now));
+            let ours = node.core.apply(node.next, &record.fact, now);
             revoked |= ours.map_err(|error| ("a shim can follow limits", error.to_string()))?;
             self.compare_fold(node.next, node.core.fold(), "shim")?;
             node.next += 1;
@@ -268,15 +273,18 @@ impl World {
         self.shims[slot].node.as_mut().map_or_else(T::default, |node| change(&mut node.core))
     }
 
-    /// Writes facts, all or none; false when the spool takes none. The numbers are then used up.
+    /// Writes facts, all or none; false when the spool takes none.
     pub(super) fn write(&mut self, slot: usize, facts: Vec<Fact>) -> bool {
         let refuses = self.shims[slot].refuses_until > self.now && !self.healing;
         let Some(node) = &mut self.shims[slot].node else { return false };
-        let mut entries = Vec::new();
+        let (lane, mut entries) = (Lane::new(Topic::Spend, 0), Vec::new());
+        let mark = node.chains.mark([lane]);
         for fact in facts {
-            node.chains.stamp(Lane::new(Topic::Spend, 0), fact, &mut entries);
+            node.chains.stamp(lane, fact, &mut entries);
         }
         if refuses {
+            // As the recorder does when its outlet is full: nothing was taken.
+            node.chains.undo(mark);
             self.hit(Mark::SpoolRefused);
             return false;
         }
