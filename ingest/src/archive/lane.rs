@@ -133,6 +133,7 @@ impl LaneTask {
         let head = chain::find_head(segments, generation, self.lane, end).await;
         let head = head.map_err(|error| error.to_string())?;
         // Whoever sealed the last segments may have died before it logged them.
+        let _sealing = self.shared.sealing.read().await;
         let logged = self.shared.log_upto(generation, self.lane, head.next, None).await;
         logged.map_err(|error| error.to_string())?;
         Ok((generation, Buffer::new(generation, self.lane, head)))
@@ -276,6 +277,7 @@ impl LaneTask {
         let segment = self.build(&work.buffer, draft).await?;
         let key = segment_key(work.generation, self.lane, start);
         let size = u64::try_from(segment.bytes.len()).unwrap_or(u64::MAX);
+        let _sealing = self.shared.sealing.read().await;
         let (footer, own) = match self.shared.segments.put(&key, segment.bytes).await {
             Ok(Put::Created) => (segment.footer, true),
             // Taken, or nobody knows: what is there now decides, whoever put it.

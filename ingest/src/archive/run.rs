@@ -10,7 +10,7 @@ use bursar_schemas::ports::Journal;
 use bursar_schemas::position::{Lane, Topic};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
+use tokio::sync::{Mutex, OnceCell, RwLock, Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 
 use super::lane::LaneTask;
@@ -73,6 +73,8 @@ pub(super) struct Shared {
     pub(super) building: Semaphore,
     /// Set once the store was seen to refuse a second put.
     pub(super) probed: OnceCell<()>,
+    /// Held for reading between a segment and its checkpoint, so that an end in good order falls before or after.
+    pub(super) sealing: RwLock<()>,
     log: Option<SharedLog>,
 }
 
@@ -140,6 +142,7 @@ async fn beat(shared: Arc<Shared>) {
     let Some(every) = log.heartbeat else { return };
     loop {
         let wait = {
+            let _sealing = shared.sealing.read().await;
             let mut writer = log.writer.lock().await;
             let beaten = writer.beat(every).await;
             log.show(&writer, beaten.as_ref().err());
@@ -174,6 +177,7 @@ impl Archiver {
             building: Semaphore::new(config.builds.max(1)),
             board: Board::new(),
             probed: OnceCell::new(),
+            sealing: RwLock::new(()),
             config,
         });
         let mut tasks = JoinSet::new();
@@ -241,8 +245,11 @@ impl ArchiverHandle {
             let faults = self.status().values().filter(|status| status.fault.is_some()).count();
             return faults == 0;
         }
+        // What has been put is logged first; nothing is begun any more.
+        let settled =
+            tokio::time::timeout(self.shared.config.stop_timeout, self.shared.sealing.write()).await;
         self.tasks.shutdown().await;
-        true
+        settled.is_ok()
     }
 }
 

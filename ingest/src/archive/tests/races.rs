@@ -120,6 +120,23 @@ async fn stopping_without_flush_seals_nothing_more_and_loses_nothing() {
     assert_eq!(check::chain(&store, &config().prefix, journal.life()).await.rows, journal.records());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_in_good_order_leaves_no_segment_without_its_leaf() {
+    for round in 0..40 {
+        let journal = TestJournal::default();
+        let store = memory();
+        let handle = start(&journal, &store);
+        until(&handle, |status| status.generation.is_some()).await;
+        // Segments are being sealed when the end comes, after more of them in each round.
+        journal.fill(200);
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        assert!(handle.stop(false).await);
+        check::chain(&store, &config().prefix, journal.life()).await;
+    }
+}
+
 #[tokio::test]
 async fn a_store_that_overwrites_is_refused() {
     let journal = TestJournal::default();
