@@ -106,7 +106,7 @@ fn the_product_proves_what_it_did() {
     place.write("policy.toml", include_str!("../../src/starter_policy.toml"));
     let up = place.up();
     place.run(&["sql", "SELECT count(*) FROM requests"]);
-    let request = wait_for("a query to be sealed", || {
+    wait_for("a query to be sealed", || {
         let sealed = place.data().join("archive/segments");
         let lanes = std::fs::read_dir(sealed).ok()?.count();
         (lanes >= 2).then_some(())
@@ -116,7 +116,6 @@ fn the_product_proves_what_it_did() {
     let up = place.up();
     let key = place.key("research");
     let answer = call(&place, &key);
-    let () = request;
     let id = wait_for("the request to be sealed", || {
         let (ok, out, _) =
             place.try_run(&["prove", &answer, "--out", place.data().join("e.json").to_str().unwrap()]);

@@ -19,15 +19,15 @@ pub(super) const FORMAT: &str = "bursar-evidence/v1";
 /// How a reader without this program checks a bundle.
 pub(super) const RECIPE: [&str; 6] = [
     "Take the log's verifier key from outside this file: NAME+ID+base64(0x01 and 32 bytes of an Ed25519 key).",
-    "Each segment's `proof` is a C2SP .tlog-proof file: check its checkpoint's signature with that key (the text up to and \
-     with the line feed before the empty line), then hash SHA-256(0x00, `manifest`) up along its path (SHA-256(0x01, left, \
-     right), RFC 9162 section 2.1.3.2) to the root in the checkpoint's third line.",
-    "The manifest's `rows_root` is the same kind of root over the segment's records: for each fact hash SHA-256(0x00, \
-     `value` from hexadecimal digits) up along `path`, as leaf `row` of `rows`, to that root.",
-    "`value` is a zero byte, the Avro schema's id as four big-endian bytes, then the Avro datum; the schemas are part of \
-     the product (schemas/avro) and their fingerprint is in the manifest.",
-    "`scanned` says which part of the log was searched for the request. To repeat the search, run `bursar prove` on the \
-     archive, or filter the Parquet files' column `request`.",
+    "Each segment's `proof` is a C2SP .tlog-proof file: check its checkpoint's signature with that key (the text up \
+     to and with the line feed before the empty line), then hash SHA-256(0x00, `manifest`) up along its path \
+     (SHA-256(0x01, left, right), RFC 9162 section 2.1.3.2) to the root in the checkpoint's third line.",
+    "The manifest's `rows_root` is the same kind of root over the segment's records: for each fact hash \
+     SHA-256(0x00, `value` from hexadecimal digits) up along `path`, as leaf `row` of `rows`, to that root.",
+    "`value` is a zero byte, the Avro schema's id as four big-endian bytes, then the Avro datum; the schemas are \
+     part of the product (schemas/avro) and their fingerprint is in the manifest.",
+    "`scanned` says which part of the log was searched for the request. To repeat the search, run `bursar prove` on \
+     the archive, or filter the Parquet files' column `request`.",
     "`bursar verify --bundle FILE --key KEY` does all of this.",
 ];
 
@@ -213,7 +213,8 @@ fn report(bundle: &Bundle, faults: Vec<String>, facts: Vec<String>, leaves: u64)
             format!("The bundle does not hold: {} faults.", faults.len())
         },
         format!(
-            "That there are no others is what its maker states: {} rows of {} segments were searched, {} segments were too old, up to {}.",
+            "That there are no others is what its maker states: {} rows of {} segments were searched, {} segments were \
+             too old, up to {}.",
             scanned.rows,
             scanned.segments - scanned.too_old.min(scanned.segments),
             scanned.too_old,

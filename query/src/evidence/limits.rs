@@ -115,13 +115,11 @@ impl<'a> Refold<'a> {
             Verdict::Counted => self.check_cause(offset, &fact, report),
             // What a superseded ledger wrote late: how fencing works, and no fault.
             Verdict::Void(Void::Superseded | Void::WrongEpoch) => self.fenced += 1,
-            Verdict::Void(void) => {
-                *self.void.entry(void).or_default() += 1;
-                if is_fault(void) {
-                    let detail = format!("{} breaks a rule ({void:?}) and is void for everyone", fact.kind());
-                    report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
-                }
+            Verdict::Void(void) if is_fault(&fact, void) => {
+                let detail = format!("{} breaks a rule ({void:?}) and is void for everyone", fact.kind());
+                report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
             }
+            Verdict::Void(void) => *self.void.entry(void).or_default() += 1,
             Verdict::Ignored(_) => {}
         }
     }
@@ -158,7 +156,7 @@ impl<'a> Refold<'a> {
                 self.lane, self.fenced
             ));
         }
-        for (void, count) in self.void.iter().filter(|(void, _)| !is_fault(**void)) {
+        for (void, count) in self.void {
             report.note(format!("{}: {count} records are void ({void:?})", self.lane));
         }
         if self.ahead > 0 {
@@ -170,15 +168,11 @@ impl<'a> Refold<'a> {
     }
 }
 
-/// True for rules that no honest ledger breaks, however often it restarts.
-const fn is_fault(void: Void) -> bool {
-    matches!(
-        void,
-        Void::NoAmount
-            | Void::Path
-            | Void::OverLimit
-            | Void::OverCredit
-            | Void::CreditForbidden
-            | Void::GrantedBefore
-    )
+/// True for rules that no honest ledger breaks, however often it restarts. A return of nothing, or one that comes after
+/// its window has closed, is credited in vain by an honest one, too.
+const fn is_fault(fact: &Fact, void: Void) -> bool {
+    match fact {
+        Fact::LeaseCredited(_) => matches!(void, Void::Path | Void::OverCredit),
+        _ => matches!(void, Void::NoAmount | Void::Path | Void::OverLimit | Void::GrantedBefore),
+    }
 }

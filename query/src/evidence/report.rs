@@ -182,24 +182,28 @@ impl Report {
         let until = log.last_at_us.map_or_else(|| "no time".to_owned(), time);
         self.verdict.push(match (self.holds(), partly) {
             (true, false) => format!(
-                "Everything that the log names is there and unaltered, and every object is named: {} segments, {} rows, up to {until}.",
+                "Everything that the log names is there and unaltered, and every object is named: {} segments, {} rows, \
+                 up to {until}.",
                 self.segments, self.rows
             ),
             (true, true) => format!(
-                "Nothing wrong was found in {} of {} segments. The others were not looked into, so this does not show that the archive is whole.",
+                "Nothing wrong was found in {} of {} segments. The others were not looked into, so this does not show \
+                 that the archive is whole.",
                 self.segments_checked, self.segments
             ),
             (false, _) => format!("{} findings.", self.counts.values().sum::<u64>()),
         });
         self.verdict.push(match &log.trusted {
             Some(trusted) => format!(
-                "The history up to the trusted checkpoint of {} leaves{}; of what came after {}, nothing is excluded but what is shown here.",
+                "The history up to the trusted checkpoint of {} leaves{}; of what came after {}, nothing is excluded but \
+                 what is shown here.",
                 trusted.size,
                 if log.contains_trusted { " is contained" } else { " is NOT contained" },
                 log.trusted_at_us.map_or_else(|| "it".to_owned(), time),
             ),
             None => format!(
-                "No trusted checkpoint was given: the newest part may have been cut off. Nothing after {until} is excluded."
+                "No trusted checkpoint was given: the newest part may have been cut off. Nothing after {until} is \
+                 excluded."
             ),
         });
     }
