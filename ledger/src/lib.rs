@@ -10,9 +10,9 @@
 //! | [`decode`] | a borrowed reading of the facts that make up nearly all of `spend` |
 //!
 //! A budget is kept hard by the fold of `limits` ([`bursar_schemas::fold`]), not by the ledger's good behaviour:
-//! a confused ledger can refuse too much, it cannot grant too much; `PROOF.md` says why, step by step. One budget tree, the organisation, lives in
-//! one partition of `spend` and `limits`. Any number of instances may run; each keeps every partition, one acts
-//! in each, and which one is settled by epochs in the log.
+//! a confused ledger can refuse too much, it cannot grant too much; `PROOF.md` says why, step by step. One budget
+//! tree, the organisation, lives in one partition of `spend` and `limits`. Any number of instances may run; each
+//! keeps every partition, one acts in each, and which one is settled by epochs in the log.
 //!
 //! Invariant: in [`core`] nothing waits, and nothing reads a clock, draws randomness, performs IO or logs.
 //! Invariant: the ledger keeps no state of its own; every start reads the log, and finds the same.

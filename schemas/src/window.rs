@@ -23,7 +23,7 @@ avro_enum! {
 }
 
 /// One window: first instant, and the first instant after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Span {
     /// First instant.
     pub starts_at: Micros,

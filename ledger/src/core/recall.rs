@@ -43,13 +43,14 @@ impl Core {
     /// money is on its way. A holder that wrote nothing since a recall may be gone for good: its leases are recalled
     /// as well, in case it is not, and count for nothing.
     fn recallable(&self, account: &AccountRef, amount: Money) -> Option<Vec<LeaseId>> {
-        let live = &self.accounts.find(account)?.live;
+        let slot = self.accounts.find(account)?;
         let wait = self.config.timing.recall_wait;
         let ago = |time: Micros| self.now.0.saturating_sub(time.0);
         let mut deaf = BTreeSet::new();
-        let mut covered = Money::ZERO;
+        // What was granted a moment ago can be recalled once it is read back.
+        let mut covered = slot.pending;
         let mut idle = Vec::new();
-        for id in live {
+        for id in &slot.live {
             let Some(lease) = self.fold.lease(id) else { continue };
             let unused = self.leases.idle(id, lease, account);
             if !unused.is_positive() {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bursar_schemas::fold::Fold;
 use bursar_schemas::policy::PolicyState;
 use bursar_schemas::snapshot::{self, NotASnapshot, Place};
+use bursar_schemas::window::Span;
 use bursar_schemas::wire;
 
 use super::accounts::Accounts;
@@ -26,7 +27,7 @@ type Owned = Saved<
     Fold,
     PolicyState,
     BTreeSet<String>,
-    BTreeMap<String, i64>,
+    BTreeMap<String, (i64, Span)>,
     BTreeMap<String, Owner>,
     Producers,
     Accounts,

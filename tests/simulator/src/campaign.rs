@@ -54,9 +54,15 @@ pub fn run_seed(seed: u64, history: bool) -> Outcome {
     run_world(settings, plan, history)
 }
 
+/// Checkers of liveness, which is measured and not proved: worlds that fail them are counted. Safety has no such list.
+pub const MEASURED: [&str; 2] =
+    ["without faults no refusal while the money covers it", "in the end what can be had can be spent"];
+
 /// What became of many worlds.
 #[derive(Debug)]
 pub struct Campaign {
+    /// Worlds that failed a checker of liveness.
+    pub measured: u64,
     /// Steps over all of them.
     pub steps: u64,
     /// Worlds.
@@ -71,7 +77,8 @@ pub struct Campaign {
 
 /// Runs worlds until so many steps were taken or one fails. The worlds' seeds follow from the first.
 pub fn campaign(seed: u64, steps: u64, mut progress: impl FnMut(u64, u64)) -> Campaign {
-    let mut sum = Campaign { steps: 0, worlds: 0, marks: Marks::default(), digest: seed, failed: None };
+    let mut sum =
+        Campaign { measured: 0, steps: 0, worlds: 0, marks: Marks::default(), digest: seed, failed: None };
     while sum.steps < steps {
         let world = mix(seed, sum.worlds);
         let outcome = run_seed(world, false);
@@ -81,6 +88,10 @@ pub fn campaign(seed: u64, steps: u64, mut progress: impl FnMut(u64, u64)) -> Ca
         sum.digest = mix(sum.digest, outcome.digest);
         progress(sum.steps, sum.worlds);
         if let Some(violation) = outcome.violation {
+            if MEASURED.contains(&violation.check) {
+                sum.measured += 1;
+                continue;
+            }
             sum.failed = Some((world, violation));
             break;
         }

@@ -73,6 +73,7 @@ fn main() -> ExitCode {
     }
     let (steps, worlds, digest) = (found.steps, found.worlds, found.digest);
     println!("{steps} steps in {worlds} worlds, {} s, digest {digest:016x}", began.elapsed().as_secs());
+    println!("{} worlds failed a checker of liveness (see --keep-going)", found.measured);
     if let Some((world, violation)) = found.failed {
         println!("VIOLATION world={world} total={steps} {violation}");
         if !options.no_shrink {

@@ -1,6 +1,7 @@
 //! One world: a virtual clock, a queue of events, and the processes. Each step takes one event, lets production code
 //! act on it, and runs every checker.
 
+mod attempts;
 mod check;
 mod confused;
 mod faults;
