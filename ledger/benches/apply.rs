@@ -180,7 +180,7 @@ impl Acting {
         }
         self.write(effects);
         self.feed(Input::Pause { now: Micros(self.now) });
-        self.now += batch.len() as i64;
+        self.now += i64::try_from(batch.len()).unwrap_or(0);
         if self.now - self.ticked >= 250_000 {
             self.ticked = self.now;
             self.feed(Input::Tick { now: Micros(self.now), spread: 0 });

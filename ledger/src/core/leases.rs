@@ -36,6 +36,7 @@ pub(super) struct Leases {
     uses: Table<(ProducerId, u64), Use>,
     live: BTreeSet<LeaseId>,
     /// When each revoked lease was revoked, as far as this ledger saw it.
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
     revoked: BTreeMap<LeaseId, Micros>,
 }
 
