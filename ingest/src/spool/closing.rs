@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{
-    AttemptEnded, AttemptOutcome, Basis, Confidence, Ending, Finding, FindingKind, Head, RequestClosed,
-    RequestOpened, Reserved, Settled, ShimEnded,
+    AttemptEnded, AttemptOutcome, Ending, Finding, FindingKind, Head, RequestClosed, RequestOpened, Reserved,
+    ShimEnded,
 };
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
@@ -87,7 +87,9 @@ pub fn closing_facts(predecessor: &Predecessor, now: Micros) -> Vec<Draft> {
         let mut settled = orphan.settled;
         for (lane, reserved) in &orphan.reservations {
             settled = settled.plus(reserved.amount);
-            drafts.push(Draft { lane: *lane, fact: settle(predecessor.producer, reserved, now).into() });
+            let head = Head::draft(now, reserved.head.policy, &reserved.head.prices);
+            let fact = reserved.settled_at_bound(head, predecessor.producer).into();
+            drafts.push(Draft { lane: *lane, fact });
             let routes = Lane::new(Topic::Routes, lane.partition);
             drafts.push(Draft { lane: routes, fact: lose(reserved, now).into() });
         }
@@ -113,26 +115,6 @@ pub fn closing_facts(predecessor: &Predecessor, now: Micros) -> Vec<Draft> {
         drafts.push(Draft { lane: *lane, fact: fact.into() });
     }
     drafts
-}
-
-fn settle(predecessor: ProducerId, reserved: &Reserved, now: Micros) -> Settled {
-    Settled {
-        head: Head::draft(now, reserved.head.policy, &reserved.head.prices),
-        about: reserved.about.clone(),
-        attempt: reserved.attempt,
-        provider: reserved.provider.clone(),
-        model: reserved.model.clone(),
-        accounts: reserved.accounts.clone(),
-        lease: reserved.lease,
-        reserved: reserved.amount,
-        amount: reserved.amount,
-        confidence: Confidence::Estimated,
-        basis: Basis::Reservation,
-        lines: Vec::new(),
-        usage: None,
-        overrun: Money::ZERO,
-        reserved_by: Some(predecessor),
-    }
 }
 
 fn lose(reserved: &Reserved, now: Micros) -> AttemptEnded {

@@ -219,6 +219,30 @@ avro_record! {
     }
 }
 
+impl Reserved {
+    /// The settlement of an attempt whose holder is gone: at its bound, since it may have been served and billed.
+    #[must_use]
+    pub fn settled_at_bound(&self, head: Head, reserved_by: ProducerId) -> Settled {
+        Settled {
+            head,
+            about: self.about.clone(),
+            attempt: self.attempt,
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            accounts: self.accounts.clone(),
+            lease: self.lease,
+            reserved: self.amount,
+            amount: self.amount,
+            confidence: Confidence::Estimated,
+            basis: Basis::Reservation,
+            lines: Vec::new(),
+            usage: None,
+            overrun: Money::ZERO,
+            reserved_by: Some(reserved_by),
+        }
+    }
+}
+
 // Within snapshots.
 macro_rules! serde_as_pair {
     ($name:ident, $first:ident, $second:ident) => {

@@ -1,8 +1,7 @@
 //! The death of a shim, and what its successor makes of its disk.
 
-use bursar_schemas::facts::{Basis, Confidence, Fact, LeaseId, Reserved, Settled, ShimEnded};
+use bursar_schemas::facts::{Fact, LeaseId, Reserved, ShimEnded};
 use bursar_schemas::ids::ProducerId;
-use bursar_schemas::money::Money;
 use bytes::Bytes;
 
 use super::requests::{Flight, State};
@@ -62,6 +61,7 @@ impl World {
             });
         } else {
             place.disk.clear();
+            place.kept = None;
         }
         true
     }
@@ -112,7 +112,7 @@ impl World {
             last = last.max(self.broker.writers[spool.writer].last_arrival);
             let head = self.shim_head(slot);
             for reserved in &spool.open {
-                facts.push(close(reserved, spool.producer, &head).into());
+                facts.push(reserved.settled_at_bound(head.clone(), spool.producer).into());
             }
             facts.push(ShimEnded { head, incarnation: spool.producer }.into());
         }
@@ -153,25 +153,5 @@ impl World {
         }
         self.bury(producer);
         Ok(true)
-    }
-}
-
-fn close(reserved: &Reserved, producer: ProducerId, head: &bursar_schemas::facts::Head) -> Settled {
-    Settled {
-        head: head.clone(),
-        about: reserved.about.clone(),
-        attempt: reserved.attempt,
-        provider: reserved.provider.clone(),
-        model: reserved.model.clone(),
-        accounts: reserved.accounts.clone(),
-        lease: reserved.lease,
-        reserved: reserved.amount,
-        amount: reserved.amount,
-        confidence: Confidence::Estimated,
-        basis: Basis::Reservation,
-        lines: Vec::new(),
-        usage: None,
-        overrun: Money::ZERO,
-        reserved_by: Some(producer),
     }
 }
