@@ -17,7 +17,7 @@ use bursar_schemas::ids::{Digest, Pseudonym, RequestId};
 use bursar_schemas::ports::{OutletError, Receipt};
 use bursar_schemas::position::{Lane, Topic, partition_of};
 use bursar_schemas::producer::{Draft, Recorder};
-use bursar_schemas::snapshot::Shelf;
+use bursar_schemas::snapshot::{NotASnapshot, Shelf};
 
 use crate::config::{Clock, Random, ShimConfig};
 use crate::leases::{Ask, GiveBack};
@@ -202,6 +202,20 @@ impl World {
         } else {
             drop(reading);
             drop(rest);
+        }
+    }
+
+    /// Keeps a snapshot aside; what fails is told, and costs the next start time.
+    pub(crate) async fn keep(&self, name: String, snapshot: Result<Vec<u8>, NotASnapshot>) {
+        let shelf = Arc::clone(&self.shelf);
+        let kept = match snapshot {
+            Ok(bytes) => tokio::task::spawn_blocking(move || shelf.keep(&name, &bytes))
+                .await
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(error, "a snapshot was not kept");
         }
     }
 

@@ -87,16 +87,10 @@ impl LimitsCore {
     /// A core that has read nothing.
     #[must_use]
     pub fn new(partition: u32, holder: ProducerId, sizing: LeaseSizing, waits: Waits) -> Self {
-        Self::resume(Fold::default(), partition, holder, sizing, waits)
-    }
-
-    /// A core that goes on after a snapshot of the whole fold. The incarnation must be new: it holds nothing.
-    #[must_use]
-    pub fn resume(fold: Fold, partition: u32, holder: ProducerId, sizing: LeaseSizing, waits: Waits) -> Self {
         // Numbers of different partitions never meet, so a lease id is unique over all of them.
         let first = (u64::from(partition) << 40) + 1;
         Self {
-            fold,
+            fold: Fold::default(),
             book: LeaseBook::new(holder, sizing, first),
             waits,
             holder,

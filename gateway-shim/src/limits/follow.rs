@@ -108,21 +108,10 @@ impl Follower {
             }
             let due = self.kept_at.is_none_or(|at| at.elapsed() >= SNAPSHOT_EVERY);
             if due && self.next >= bounds.end {
-                self.keep(Place { next: self.next, ..place }).await;
+                self.kept_at = Some(Instant::now());
+                let snapshot = self.limits.save(Place { next: self.next, ..place });
+                self.world.keep(snapshot_name(self.lane), snapshot).await;
             }
-        }
-    }
-
-    async fn keep(&mut self, place: Place) {
-        self.kept_at = Some(Instant::now());
-        let (shelf, name) = (Arc::clone(&self.world.shelf), snapshot_name(self.lane));
-        match self.limits.save(place) {
-            Ok(bytes) => {
-                if let Err(error) = tokio::task::spawn_blocking(move || shelf.keep(&name, &bytes)).await {
-                    tracing::warn!(%error, "a snapshot was not kept");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "a snapshot was not kept"),
         }
     }
 }

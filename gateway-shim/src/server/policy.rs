@@ -111,23 +111,10 @@ impl Follower {
             if self.next >= bounds.end {
                 self.world.policy_read.store(true, Ordering::Release);
                 if counted {
-                    self.keep(Place { next: self.next, ..place }).await;
+                    let snapshot = snapshot::write(&(Place { next: self.next, ..place }, &self.state));
+                    self.world.keep(POLICY_SNAPSHOT.to_owned(), snapshot).await;
                 }
             }
-        }
-    }
-
-    async fn keep(&self, place: Place) {
-        let shelf = Arc::clone(&self.world.shelf);
-        match snapshot::write(&(place, &self.state)) {
-            Ok(bytes) => {
-                if let Err(error) =
-                    tokio::task::spawn_blocking(move || shelf.keep(POLICY_SNAPSHOT, &bytes)).await
-                {
-                    tracing::warn!(%error, "a snapshot was not kept");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "a snapshot was not kept"),
         }
     }
 }

@@ -61,13 +61,10 @@ pub struct Broker {
     pub verdicts: Vec<Verdict>,
     /// Digests of the whole fold after some of the records.
     pub digests: Vec<Option<u64>>,
-    /// Copies of the whole fold, with the offset to go on from.
-    pub snapshots: Vec<(u64, Fold)>,
 }
 
 /// Every so many records of `limits` the digest of the whole fold is kept, and readers are held to it.
 const DIGEST_EVERY: usize = 8;
-const SNAPSHOT_EVERY: usize = 20;
 
 /// A digest of the whole state of a fold, by a fixed function.
 #[must_use]
@@ -144,12 +141,6 @@ impl Broker {
         self.verdicts.push(verdict);
         let whole = self.limits.len().is_multiple_of(DIGEST_EVERY);
         self.digests.push(whole.then(|| digest(&self.reference)));
-        if self.limits.len().is_multiple_of(SNAPSHOT_EVERY) {
-            self.snapshots.push((self.limits.len() as u64, self.reference.clone()));
-            if self.snapshots.len() > 4 {
-                self.snapshots.remove(0);
-            }
-        }
         Ok((offset, record, verdict))
     }
 }

@@ -73,7 +73,7 @@ pub struct Faults {
     pub modes: bool,
     /// Shims' clocks differ.
     pub skew: bool,
-    /// Shims start from snapshots of the fold.
+    /// Shims keep snapshots and start from them.
     pub snapshots: bool,
 }
 

@@ -69,10 +69,9 @@ impl World {
             timing: self.settings.timing,
         };
         let writer = self.broker.join(identity.producer, Role::Ledger, false);
-        let reading = Reading::begin(
-            Self::bounds(self.broker.limits.len()),
-            Self::bounds(self.broker.policy.len()),
-            Self::bounds(self.broker.spend.len()),
+        let reading = Reading::go_on(
+            [0; 3],
+            [self.broker.limits.len(), self.broker.policy.len(), self.broker.spend.len()].map(Self::bounds),
         );
         let reading = reading.map_err(|_| ("a whole log can be read", "it cannot".to_owned()))?;
         let (core, chains) = (Core::new(config), Chains::new(identity));

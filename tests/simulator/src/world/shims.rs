@@ -8,9 +8,11 @@ use bursar_gateway_shim::leases::GiveBack;
 use bursar_gateway_shim::limits::{LimitsCore, return_fact};
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{Fact, Head, LeaseId, Role};
+use bursar_schemas::ids::Generation;
 use bursar_schemas::policy::{Budget, PolicyState};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::Chains;
+use bursar_schemas::snapshot::Place;
 use bytes::Bytes;
 
 use super::policy::shared;
@@ -20,6 +22,9 @@ use crate::calendar::SECOND;
 use crate::marks::Mark;
 use crate::random::mix;
 use crate::settings::Settings;
+
+/// Records of `limits` between two snapshots.
+const SNAPSHOT_EVERY: u64 = 20;
 
 /// A place for a shim process, with its disk.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(super) struct ShimSlot {
     pub refuses_until: i64,
     /// Spools of predecessors that are not recovered yet.
     pub disk: Vec<Spool>,
+    /// The snapshot that it kept last, and the offset to go on from.
+    pub kept: Option<(u64, Vec<u8>)>,
     reading: [bool; 2],
 }
 
@@ -77,6 +84,7 @@ impl ShimSlot {
             policy_lag_until: 0,
             refuses_until: 0,
             disk: Vec::new(),
+            kept: None,
             reading: [false; 2],
         }
     }
@@ -91,12 +99,13 @@ impl World {
         let holder = identity.producer;
         let writer = self.broker.join(holder, Role::Shim, false);
         let life = self.shims[slot].life + 1;
-        let from_snapshot = self.settings.faults.snapshots;
-        let snapshot = self.broker.snapshots.first().filter(|_| from_snapshot).cloned();
-        let (sizing, waits) = (self.settings.sizing, self.settings.waits);
-        let (next, core) = match snapshot {
-            Some((next, fold)) => (next, LimitsCore::resume(fold, 0, holder, sizing, waits)),
-            None => (0, LimitsCore::new(0, holder, sizing, waits)),
+        let mut core = LimitsCore::new(0, holder, self.settings.sizing, self.settings.waits);
+        let next = match &self.shims[slot].kept {
+            Some((_, bytes)) => {
+                let place = core.restore(bytes);
+                place.map_err(|error| ("a shim can read its snapshot", error.to_string()))?.next
+            }
+            None => 0,
         };
         if next > 0 {
             self.hit(Mark::ShimSnapshot);
@@ -200,8 +209,10 @@ impl World {
         let Some(mut node) = place.node.take() else { return Ok(false) };
         let now = Micros(self.now + place.skew);
         let read = self.read_limits(&mut node, now);
+        let kept = self.keep_snapshot(slot, &node);
         self.shims[slot].node = Some(node);
         let revoked = read?;
+        kept?;
         self.notify(slot);
         if revoked {
             let given = self.shim_core(slot, LimitsCore::give_back_stopped);
@@ -230,6 +241,21 @@ impl World {
             node.core.catch_up();
         }
         Ok(revoked)
+    }
+
+    /// What the production follower keeps aside now and then once it has read what was there.
+    fn keep_snapshot(&mut self, slot: usize, node: &Node) -> Result<(), Broken> {
+        let before = self.shims[slot].kept.as_ref().map_or(0, |(next, _)| *next);
+        let due = node.next >= node.catch_up && node.next >= before + SNAPSHOT_EVERY;
+        if !self.settings.faults.snapshots || !due {
+            return Ok(());
+        }
+        let place =
+            Place { lane: Lane::new(Topic::Limits, 0), generation: Generation([0; 16]), next: node.next };
+        let bytes = node.core.save(place);
+        let bytes = bytes.map_err(|error| ("a shim can keep a snapshot", error.to_string()))?;
+        self.shims[slot].kept = Some((node.next, bytes));
+        Ok(())
     }
 
     /// True once a shim serves requests.
