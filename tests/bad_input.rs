@@ -10,55 +10,29 @@
 mod harness;
 
 use bursar_stand_in::provider::{StandIn, StandInConfig};
+use harness::canary::{KEY, PROMPT, policy};
 use harness::{Place, chat, get, holding, post, wait_for};
-
-const PROMPT_CANARY: &str = "canary-prompt-7f3a9c";
-const KEY_CANARY: &str = "canary-provider-key-51d2e8";
-
-fn policy(base: &str) -> String {
-    format!(
-        r#"
-[[organisation]]
-id = "acme"
-[[team]]
-id = "red"
-organisation = "acme"
-[[budget]]
-id = "red-day"
-scope = "team:red"
-window = "day"
-amount = "10.00"
-[[provider]]
-id = "openai"
-base_url = "{base}"
-api_key = "env:CANARY_KEY"
-[[model]]
-id = "small"
-targets = [{{ provider = "openai", model = "gpt-4o-mini" }}]
-"#
-    )
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_clearly_and_nothing_leaks() {
     let stand_in =
-        StandIn::start(StandInConfig { api_key: Some(KEY_CANARY.to_owned()), ..StandInConfig::default() })
+        StandIn::start(StandInConfig { api_key: Some(KEY.to_owned()), ..StandInConfig::default() })
             .await
             .unwrap();
     let base = stand_in.base_url.clone();
     tokio::task::spawn_blocking(move || {
         let place = Place::new("max_body_mebibytes = 1\n[archive]\nseal_seconds = 1\n");
         place.write("policy.toml", &policy(&base));
-        let up = place.up_with(&[("CANARY_KEY", KEY_CANARY)]);
+        let up = place.up_with(&[("CANARY_KEY", KEY)]);
         let key = place.key("red");
 
         let (status, answer) = wait_for("the key to be known", || {
-            let answer = post(place.shim, &key, &chat(&format!("{PROMPT_CANARY} say hello")));
+            let answer = post(place.shim, &key, &chat(&format!("{PROMPT} say hello")));
             (answer.0 != 401).then_some(answer)
         });
         assert_eq!(status, 200, "{answer}");
         let cases: [(&str, Vec<u8>, u16); 6] = [
-            ("truncated JSON", chat(PROMPT_CANARY)[..40].to_vec(), 400),
+            ("truncated JSON", chat(PROMPT)[..40].to_vec(), 400),
             ("invalid UTF-8", [&b"{\"model\": \"small\", \"messages\": \""[..], &[0xff, 0xfe], b"\"}"].concat(), 400),
             ("an array", b"[]".to_vec(), 400),
             ("nothing", Vec::new(), 400),
@@ -68,7 +42,7 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
         for (what, body, wanted) in &cases {
             let (status, answer) = post(place.shim, &key, body);
             assert_eq!(status, *wanted, "{what}: {answer}");
-            assert!(!answer.contains(PROMPT_CANARY), "{what}: the answer repeats the prompt");
+            assert!(!answer.contains(PROMPT), "{what}: the answer repeats the prompt");
         }
         let (status, _) = post(place.shim, "bsk-unknown", &chat("x"));
         assert_eq!(status, 401);
@@ -80,9 +54,9 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
         let typo = place.write("typo.toml", &policy(&base).replace("amount", "amuont"));
         let (success, _, error) = place.try_run(&["apply", typo.to_str().unwrap()]);
         assert!(!success && error.contains("amuont"), "{error}");
-        let secret = place.write("secret.toml", &policy(&base).replace("env:CANARY_KEY", KEY_CANARY));
+        let secret = place.write("secret.toml", &policy(&base).replace("env:CANARY_KEY", KEY));
         let (success, _, error) = place.try_run(&["apply", secret.to_str().unwrap()]);
-        assert!(!success && error.contains("reference") && !error.contains(KEY_CANARY), "{error}");
+        assert!(!success && error.contains("reference") && !error.contains(KEY), "{error}");
         std::fs::remove_file(secret).unwrap();
 
         // SQL cannot leave the archive.
@@ -107,7 +81,7 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
             (!segments.is_empty()).then_some(())
         });
         up.stop();
-        for canary in [PROMPT_CANARY, KEY_CANARY, key.as_str()] {
+        for canary in [PROMPT, KEY, key.as_str()] {
             assert!(!metrics.contains(canary), "a metric holds {canary}");
             let mut found = Vec::new();
             holding(place.data(), canary, &mut found);

@@ -25,13 +25,12 @@ use bursar_schemas::position::{Lane, Topic};
 use bursar_stand_in::provider::{StandIn, StandInConfig};
 use forge::Forger;
 use futures::TryStreamExt as _;
+use harness::canary::{KEY, PROMPT, policy};
 use harness::cluster::{Cluster, quoted};
 use harness::{chat, component, contains, get, holding, post, wait_for};
 use object_store::ObjectStoreExt as _;
 use serde_json::Value;
 
-const PROMPT_CANARY: &str = "canary-prompt-7f3a9c";
-const KEY_CANARY: &str = "canary-provider-key-51d2e8";
 const FORGED: &str = "forged-by-another-user-04c7";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -42,30 +41,6 @@ const ROLES: [(&str, &str, &str); 4] = [
     ("query", "query", "query"),
     ("shim", "shim", "shim"),
 ];
-
-fn policy(base: &str) -> String {
-    format!(
-        r#"
-[[organisation]]
-id = "acme"
-[[team]]
-id = "red"
-organisation = "acme"
-[[budget]]
-id = "red-day"
-scope = "team:red"
-window = "day"
-amount = "10.00"
-[[provider]]
-id = "openai"
-base_url = "{base}"
-api_key = "env:CANARY_KEY"
-[[model]]
-id = "small"
-targets = [{{ provider = "openai", model = "gpt-4o-mini" }}]
-"#
-    )
-}
 
 /// The broker that `tests/run` started, by its encrypted door.
 #[derive(Clone)]
@@ -131,7 +106,7 @@ fn start(mut cluster: Cluster, door: &Door) -> Cluster {
         cluster.set(name, &quoted(&value));
     }
     cluster.set("shim.max_body_mebibytes", "1");
-    cluster.environment("CANARY_KEY", KEY_CANARY);
+    cluster.environment("CANARY_KEY", KEY);
     for (name, command, user) in ROLES {
         cluster.set("kafka.username", &quoted(user));
         cluster.set("kafka.password", &quoted(&format!("file:{}", door.password_file(user).display())));
@@ -143,7 +118,7 @@ fn start(mut cluster: Cluster, door: &Door) -> Cluster {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_product_runs_over_tls_with_one_user_for_each_role_and_leaks_nothing() {
     let (Some(door), Some(plain)) = (Door::find(), component("BURSAR_TEST_KAFKA")) else { return };
-    let config = StandInConfig { api_key: Some(KEY_CANARY.to_owned()), ..StandInConfig::default() };
+    let config = StandInConfig { api_key: Some(KEY.to_owned()), ..StandInConfig::default() };
     let provider = StandIn::start(config).await.unwrap();
     let text = policy(&provider.base_url);
     let cluster = Cluster::new(&plain);
@@ -178,7 +153,7 @@ async fn the_product_runs_over_tls_with_one_user_for_each_role_and_leaks_nothing
     }
 
     // What was refused must not be there either.
-    let mut canaries = vec![PROMPT_CANARY.to_owned(), KEY_CANARY.to_owned(), FORGED.to_owned(), key, answer];
+    let mut canaries = vec![PROMPT.to_owned(), KEY.to_owned(), FORGED.to_owned(), key, answer];
     canaries.extend(ROLES.map(|(_, _, user)| door.password(user)));
     let reader = Forger::new(open);
     search_topics_and_bucket(&reader, &cluster.prefix, &canaries).await;
@@ -188,7 +163,7 @@ async fn the_product_runs_over_tls_with_one_user_for_each_role_and_leaks_nothing
 /// A request is answered and comes out in every place where it should; the answer's text.
 fn serve(cluster: &Cluster, key: &str) -> String {
     let (_, body) = wait_for("a request to be served", || {
-        let prompt = format!("stand-in prompt_tokens=9 completion_tokens=19 {PROMPT_CANARY} say hello");
+        let prompt = format!("stand-in prompt_tokens=9 completion_tokens=19 {PROMPT} say hello");
         let answer = post(cluster.place.shim, key, &chat(&prompt));
         assert!(matches!(answer.0, 200 | 401 | 503), "{answer:?}");
         (answer.0 == 200).then_some(answer)
@@ -212,7 +187,7 @@ fn serve(cluster: &Cluster, key: &str) -> String {
 fn refuse(cluster: &Cluster, key: &str) {
     let shim = cluster.place.shim;
     let cases: [(&str, Vec<u8>, u16); 4] = [
-        ("truncated JSON", chat(PROMPT_CANARY)[..40].to_vec(), 400),
+        ("truncated JSON", chat(PROMPT)[..40].to_vec(), 400),
         (
             "invalid UTF-8",
             [&b"{\"model\": \"small\", \"messages\": \""[..], &[0xff, 0xfe], b"\"}"].concat(),
@@ -224,7 +199,7 @@ fn refuse(cluster: &Cluster, key: &str) {
     for (what, body, wanted) in &cases {
         let (status, answer) = post(shim, key, body);
         assert_eq!(status, *wanted, "{what}: {answer}");
-        assert!(!answer.contains(PROMPT_CANARY), "{what}: the answer repeats the prompt");
+        assert!(!answer.contains(PROMPT), "{what}: the answer repeats the prompt");
     }
     wait_for("every refusal to be on record", || {
         let rows = cluster.place.sql("SELECT code, count(*) AS n FROM refusals GROUP BY code ORDER BY code");
