@@ -25,15 +25,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Begins at the start of each lane.
-    ///
-    /// # Errors
-    /// When `limits` or `policy` is cut: first the index of the lane, 0 or 1.
-    pub fn begin(limits: Bounds, policy: Bounds, spend: Bounds) -> Result<Self, (usize, Cut)> {
-        Self::go_on([0; 3], [limits, policy, spend])
-    }
-
-    /// Goes on from where a snapshot of the whole state left each lane. `spend` may have lost what comes next, which
+    /// Goes on from where a snapshot of the whole state left each lane, or from 0 without one. `spend` may have lost what comes next, which
     /// the ledger records; the others may not.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::ids::{Digest, Generation};
+use crate::ids::Generation;
 use crate::ports::{Bounds, Journal, JournalError};
 use crate::position::Lane;
 
@@ -136,13 +136,6 @@ pub mod pairs {
     {
         Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
-}
-
-/// SHA-256 of a state's bytes, which any reader of the same facts can compute as well.
-#[must_use]
-pub fn digest<T: Serialize>(state: &T) -> Option<Digest> {
-    let bytes = serde_json::to_vec(state).ok()?;
-    Some(Digest(Sha256::digest(&bytes).into()))
 }
 
 /// A state as bytes, with a checksum.
