@@ -31,8 +31,9 @@ use bursar_schemas::producer::{Chains, Identity};
 use bursar_schemas::wire;
 
 const ATTEMPTS: u64 = 500_000;
-/// Attempts under one lease before the next is asked for.
-const UNDER_ONE_LEASE: u64 = 25;
+/// Attempts under one lease before the next is asked for: at this traffic less than two seconds of a path's spending,
+/// where shims by default ask for what lasts four and a half.
+const UNDER_ONE_LEASE: u64 = 100;
 /// Records between two decisions, as in a cursor's batch.
 const BATCH: usize = 4096;
 /// 2026-11-02T12:00:00Z.

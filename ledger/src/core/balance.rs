@@ -6,9 +6,6 @@ use bursar_schemas::facts::{AccountRef, BalanceStated, Fact, Phase};
 use super::accounts::{AccountIndex, Balance};
 use super::{Core, Effect};
 
-/// Most statements in one turn; the rest follows in the next.
-const AT_ONCE: usize = 1000;
-
 /// What may be stated at once: it keeps a busy ledger from filling the log with statements.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Allowance {
@@ -22,27 +19,28 @@ impl Allowance {
         let passed = now.0.saturating_sub(self.at.0).clamp(0, 1_000_000);
         let more = passed.saturating_mul(rate) / 1_000_000;
         if more > 0 {
-            self.left = self.left.max(0).saturating_add(more).min(rate / 10);
+            self.left = self.left.saturating_add(more).min((rate / 10).max(1));
             self.at = now;
         }
     }
 }
 
 impl Core {
-    /// States accounts that changed: at once when money was settled, else each once in a while. What is left
-    /// stays queued.
+    /// States accounts that changed, in the order of their change: at once when money was settled, else each once
+    /// in a while, and all within the allowance. What is left stays queued.
     pub(super) fn state_balances(&mut self, epoch: u64, out: &mut Vec<Effect>) {
         self.allowance.refill(self.now, self.config.timing.statements);
-        let mut stated = 0;
-        let mut left: Vec<AccountIndex> = Vec::new();
-        for index in std::mem::take(&mut self.accounts.changed) {
+        // Each is looked at once; those that stay go to the end, behind what changed later.
+        for _ in 0..self.accounts.changed.len() {
+            if self.allowance.left <= 0 {
+                return;
+            }
+            let Some(index) = self.accounts.changed.pop_front() else { return };
             let slot = self.accounts.slot(index);
             let every = self.config.timing.balance_every;
             let recent = slot.stated_at.is_some_and(|at| self.now.0.saturating_sub(at.0) < every);
-            let urgent = slot.balance.settled != slot.stated.settled && self.allowance.left > 0;
-            let early = recent && !urgent;
-            if early || stated == AT_ONCE {
-                left.push(index);
+            if recent && slot.balance.settled == slot.stated.settled {
+                self.accounts.changed.push_back(index);
                 continue;
             }
             let open = self.fold.account(&slot.account).is_some_and(|it| it.phase != Phase::Closed);
@@ -54,10 +52,8 @@ impl Core {
                 slot.stated_at = Some(self.now);
                 self.state(epoch, account, balance, out);
                 self.allowance.left -= 1;
-                stated += 1;
             }
         }
-        self.accounts.changed = left;
     }
 
     /// On becoming the acting ledger: what the log states and what is so may differ anywhere.

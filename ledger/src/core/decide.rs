@@ -56,11 +56,13 @@ impl Core {
             return decision;
         }
         let blocking = |account: &&AccountRef| self.blocks(&account.budget);
-        let blocking: Vec<&AccountRef> = request.accounts.iter().filter(blocking).collect();
-        let Some(available) = blocking.iter().map(|account| self.available(account)).min() else {
+        let Some(available) =
+            request.accounts.iter().filter(blocking).map(|account| self.available(account)).min()
+        else {
             return Decision::Grant(request.wanted);
         };
         if available < request.minimum {
+            let blocking: Vec<&AccountRef> = request.accounts.iter().filter(blocking).collect();
             return self.short(request, &blocking);
         }
         let since = bursar_schemas::avro::Micros(self.now.0.saturating_sub(self.config.timing.active_for));
@@ -82,6 +84,8 @@ impl Core {
             Err(Void::NoAmount | Void::Path | Void::GrantedBefore) => {
                 return Some(Decision::Refuse(LeaseRefusal::Malformed, None));
             }
+            // Every window is open and limited, unless one is about to move.
+            Ok(()) if !self.moves_windows() => return None,
             // Windows and limits are looked at below, with what is pending.
             _ => {}
         }
@@ -107,6 +111,13 @@ impl Core {
             return Some(Decision::Refuse(reason, Some(account.clone())));
         }
         None
+    }
+
+    /// True when a window's move is appended and not read back.
+    fn moves_windows(&self) -> bool {
+        let first = AccountRef { budget: String::new(), window: i64::MIN };
+        let from = Pending::Window(first, Phase::ALL[0]);
+        self.pending.range(from..).next().is_some_and(|pending| matches!(pending, Pending::Window(..)))
     }
 
     /// The limit to decide by: a lower one that is under way binds already, a higher one not yet.

@@ -150,11 +150,17 @@ impl Core {
                 used.reserved = used.reserved.plus(charge.reserved);
             });
         }
+        let (settles, overruns) = (charge.settled != Money::ZERO, charge.overrun != Money::ZERO);
         self.accounts.each(open.path, |slot| {
-            slot.balance.settled = slot.balance.settled.plus(charge.settled);
             slot.balance.reserved = slot.balance.reserved.plus(charge.reserved);
-            slot.balance.overrun = slot.balance.overrun.plus(charge.overrun);
             slot.leased = slot.leased.plus(leased);
+            // A reservation, every other fact, changes neither of these.
+            if settles {
+                slot.balance.settled = slot.balance.settled.plus(charge.settled);
+            }
+            if overruns {
+                slot.balance.overrun = slot.balance.overrun.plus(charge.overrun);
+            }
         });
     }
 }

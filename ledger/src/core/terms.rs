@@ -25,7 +25,7 @@ pub struct Timing {
     pub active_for: i64,
     /// An account is stated at once when money of it was settled; when only reservations changed, no more often.
     pub balance_every: i64,
-    /// Most statements in a second; beyond that, accounts wait for `balance_every` as well.
+    /// Most statements in a second; beyond that, accounts wait for their turn.
     pub statements: i64,
 }
 
@@ -41,7 +41,7 @@ impl Default for Timing {
             recall_wait: 2 * SECOND,
             active_for: 600 * SECOND,
             balance_every: SECOND / 5,
-            statements: 2_500,
+            statements: 5_000,
         }
     }
 }

@@ -94,6 +94,7 @@ macro_rules! avro_enum {
                 let index = Self::ALL.iter().position(|branch| branch == self).unwrap_or(0);
                 $crate::avro::put_long(i64::try_from(index).unwrap_or(0), out);
             }
+            #[inline]
             fn decode(input: &mut &[u8]) -> Result<Self, $crate::avro::AvroError> {
                 let index = $crate::avro::take_long(input)?;
                 usize::try_from(index)

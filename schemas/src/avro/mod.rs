@@ -58,6 +58,7 @@ pub trait Avro: Sized {
 }
 
 /// Appends a zigzag variable-length integer.
+#[inline]
 pub fn put_long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
@@ -71,6 +72,7 @@ pub fn put_long(value: i64, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// When the bytes end early or the number needs more than 64 bits.
+#[inline]
 pub fn take_long(input: &mut &[u8]) -> Result<i64, AvroError> {
     let mut value: u64 = 0;
     for (index, byte) in input.iter().enumerate().take(10) {
@@ -86,6 +88,7 @@ pub fn take_long(input: &mut &[u8]) -> Result<i64, AvroError> {
     Err(if input.len() < 10 { AvroError::Short("long") } else { AvroError::Range("long") })
 }
 
+#[inline]
 fn take<'a>(input: &mut &'a [u8], count: usize, what: &'static str) -> Result<&'a [u8], AvroError> {
     let (taken, rest) = input.split_at_checked(count).ok_or(AvroError::Short(what))?;
     *input = rest;
@@ -96,12 +99,14 @@ fn take<'a>(input: &mut &'a [u8], count: usize, what: &'static str) -> Result<&'
 ///
 /// # Errors
 /// When the length is negative or beyond the input.
+#[inline]
 pub fn take_bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], AvroError> {
     let length = usize::try_from(take_long(input)?).map_err(|_| AvroError::Range("length"))?;
     take(input, length, "run of bytes")
 }
 
 /// Appends a length-prefixed run of bytes.
+#[inline]
 pub fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     put_long(i64::try_from(bytes.len()).unwrap_or(i64::MAX), out);
     out.extend_from_slice(bytes);
@@ -145,6 +150,7 @@ macro_rules! unsigned {
             fn encode(&self, out: &mut Vec<u8>) {
                 put_long(i64::try_from(*self).unwrap_or(i64::MAX), out);
             }
+            #[inline]
             fn decode(input: &mut &[u8]) -> Result<Self, AvroError> {
                 Self::try_from(take_long(input)?).map_err(|_| AvroError::Range($name))
             }
@@ -177,6 +183,7 @@ impl Avro for Money {
         json!({"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 12})
     }
     /// The fewest big-endian two's-complement bytes, so that one amount has one encoding.
+    #[inline]
     fn encode(&self, out: &mut Vec<u8>) {
         let bytes = self.pico().to_be_bytes();
         let filler = if self.pico() < 0 { 0xff } else { 0 };
@@ -186,6 +193,7 @@ impl Avro for Money {
         }
         put_bytes(&bytes[first..], out);
     }
+    #[inline]
     fn decode(input: &mut &[u8]) -> Result<Self, AvroError> {
         let bytes = take_bytes(input)?;
         if bytes.is_empty() || bytes.len() > 16 {
@@ -228,9 +236,11 @@ macro_rules! fixed {
                     json!(format!("{NAMESPACE}.{}", stringify!($type)))
                 }
             }
+            #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.0);
             }
+            #[inline]
             fn decode(input: &mut &[u8]) -> Result<Self, AvroError> {
                 let mut bytes = [0; $size];
                 bytes.copy_from_slice(take(input, $size, stringify!($type))?);

@@ -33,7 +33,8 @@ impl Fold {
         for account in accounts {
             let state = self.accounts.get(account).filter(|state| state.phase == Phase::Open);
             let state = state.ok_or(Void::WindowNotOpen)?;
-            if blocks(self.mode(&account.budget)) && state.committed.plus(amount) > self.limit(account) {
+            let (limit, mode) = self.limit_and_mode(&account.budget);
+            if blocks(mode) && state.committed.plus(amount) > limit {
                 return Err(Void::OverLimit);
             }
         }

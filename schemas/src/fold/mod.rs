@@ -280,16 +280,22 @@ impl Fold {
         self.budgets.get(budget).filter(|budget| budget.version > (0, 0))
     }
 
+    /// The limit in force of a budget, and what it promises; one without a limit is hard and has nothing.
+    #[must_use]
+    pub fn limit_and_mode(&self, budget: &str) -> (Money, Mode) {
+        self.budget(budget).map_or((Money::ZERO, Mode::Hard), |budget| (budget.amount, budget.mode))
+    }
+
     /// The limit in force of an account's budget.
     #[must_use]
     pub fn limit(&self, account: &AccountRef) -> Money {
-        self.budget(&account.budget).map_or(Money::ZERO, |budget| budget.amount)
+        self.limit_and_mode(&account.budget).0
     }
 
     /// What a budget promises; a budget without a limit is held to be hard.
     #[must_use]
     pub fn mode(&self, budget: &str) -> Mode {
-        self.budget(budget).map_or(Mode::Hard, |budget| budget.mode)
+        self.limit_and_mode(budget).1
     }
 
     /// An account whose window is open or draining, or closed while a lease still names it.
