@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bursar_schemas::ids::{hex, unhex};
@@ -33,6 +34,28 @@ pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("failed to draw random bytes: {error}"))?;
     Ok(bytes)
+}
+
+/// Fills buffers with bytes of the operating system's generator, each byte given once. They are drawn in advance: a
+/// question to the system for every request's id would be felt.
+pub(crate) fn stock() -> impl Fn(&mut [u8]) + Send + Sync {
+    const DRAWN: usize = 4096;
+    let stock = Mutex::new(([0_u8; DRAWN], DRAWN));
+    move |buffer| {
+        let mut stock = stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, used) = &mut *stock;
+        for wanted in buffer {
+            if *used == DRAWN {
+                if getrandom::fill(bytes).is_err() {
+                    // Without randomness ids could repeat, and no fact could be trusted.
+                    std::process::abort();
+                }
+                *used = 0;
+            }
+            *wanted = std::mem::take(&mut bytes[*used]);
+            *used += 1;
+        }
+    }
 }
 
 /// The value that a reference names; file paths start from `base`.

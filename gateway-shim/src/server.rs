@@ -265,7 +265,8 @@ async fn connection(world: &Arc<World>, stream: TcpStream, mut stopped: watch::R
     }
     let service = service_fn(|request| {
         let world = Arc::clone(world);
-        async move { Ok::<_, std::convert::Infallible>(serve(&world, request).await) }
+        // On the heap, so that its memory is gone once the head is sent: a stream may last for minutes.
+        Box::pin(async move { Ok::<_, std::convert::Infallible>(serve(&world, request).await) })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

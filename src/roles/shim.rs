@@ -56,12 +56,7 @@ impl ShimRole {
             })?;
             Ok(Secret::new(secret.expose().to_owned()))
         });
-        let random = Arc::new(|buffer: &mut [u8]| {
-            if getrandom::fill(buffer).is_err() {
-                // Without randomness ids could repeat, and no fact could be trusted.
-                std::process::abort();
-            }
-        });
+        let random = Arc::new(secrets::stock());
         let handles = Handles {
             journal: Arc::clone(&ports.history),
             recorder,
