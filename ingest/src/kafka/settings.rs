@@ -95,7 +95,8 @@ impl KafkaSettings {
             compression: Compression::default(),
             // The spool hands over in batches already; waiting longer would only lengthen every hop.
             linger: Duration::ZERO,
-            fetch_wait: Duration::from_millis(10),
+            // A broker answers as soon as there is something: this only bounds how often it says that there is nothing.
+            fetch_wait: Duration::from_millis(250),
             request_timeout: Duration::from_secs(10),
             in_flight_bytes: 32 << 20,
             fetch_ahead_bytes: 4 << 20,

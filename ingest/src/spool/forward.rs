@@ -10,9 +10,13 @@ use tokio::time::Instant;
 
 /// Most parcels on their way at once.
 const WINDOW: usize = 32;
-/// Parcels are sent no more often while facts keep coming: each one costs the same whatever is in it. The first
-/// after a rest goes at once.
+/// Parcels are sent no more often while facts keep coming: each one costs the same whatever is in it, most of it in
+/// the journal's client. The first after a rest goes at once.
 const PACE: Duration = Duration::from_millis(1);
+/// Each so many facts of a parcel lengthen the pause after it by another `PACE`, up to `SLOWEST`: under load the cost of a parcel
+/// weighs more than a wait that is short beside a model's answer.
+const STEP: usize = 16;
+const SLOWEST: u32 = 4;
 /// Facts of a parcel after which the next one need not wait for its turn.
 const LARGE: usize = 256;
 /// First pause after the inner outlet refused.
@@ -90,9 +94,9 @@ impl Pump<'_> {
             let early = grows && Instant::now() < turn;
             let full = !early && {
                 let before = flights.len();
-                let full = self.fill(feed, &mut flights, grows)?;
+                let (full, facts) = self.fill(feed, &mut flights, grows)?;
                 if flights.len() > before {
-                    turn = Instant::now() + PACE;
+                    turn = Instant::now() + pause_after(facts);
                 }
                 full
             };
@@ -137,12 +141,17 @@ impl Pump<'_> {
     }
 
     /// Sends what there is and fits, when `paced` no small parcel after another; true when the inner outlet takes no
-    /// more.
-    fn fill(&self, feed: &mut impl Feed, flights: &mut VecDeque<Flight>, paced: bool) -> io::Result<bool> {
-        let mut small = false;
-        while flights.len() < WINDOW && !small {
-            let Some(Parcel { entries, begin, end }) = feed.parcel()? else { return Ok(false) };
-            small = paced && entries.len() < LARGE;
+    /// more, and how many facts were in the last parcel.
+    fn fill(
+        &self,
+        feed: &mut impl Feed,
+        flights: &mut VecDeque<Flight>,
+        paced: bool,
+    ) -> io::Result<(bool, usize)> {
+        let mut facts = 0;
+        while flights.len() < WINDOW && !(paced && (1..LARGE).contains(&facts)) {
+            let Some(Parcel { entries, begin, end }) = feed.parcel()? else { return Ok((false, facts)) };
+            facts = entries.len().max(1);
             let taken = if entries.is_empty() {
                 Ok(Box::pin(std::future::ready(Ok(()))) as Receipt)
             } else {
@@ -153,11 +162,11 @@ impl Pump<'_> {
                 Err(error) => {
                     feed.refused(&error);
                     feed.rewind(begin);
-                    return Ok(true);
+                    return Ok((true, facts));
                 }
             }
         }
-        Ok(false)
+        Ok((false, facts))
     }
 
     /// After a failure: lets all that is on its way come to an end, so that nothing of it can overtake what is
@@ -182,6 +191,11 @@ impl Pump<'_> {
     async fn until(&mut self, at: Instant) {
         tokio::select! { () = tokio::time::sleep_until(at) => {}, () = stopped(&mut self.stop) => {} }
     }
+}
+
+/// How long to wait after a parcel of so many facts.
+fn pause_after(facts: usize) -> Duration {
+    PACE * u32::try_from(facts / STEP).unwrap_or(SLOWEST).clamp(1, SLOWEST)
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
