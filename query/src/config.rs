@@ -24,7 +24,7 @@ pub struct QueryConfig {
     pub listing: Duration,
     /// Rows of the unsealed tail kept in memory, per partition.
     pub tail_rows: usize,
-    /// Bytes of record values of the unsealed tail kept in memory, per partition.
+    /// Bytes of memory that the unsealed tail may take, per partition.
     pub tail_bytes: usize,
     /// How long a query waits for its own recording to be acknowledged.
     pub record_wait: Duration,
@@ -44,7 +44,7 @@ impl Default for QueryConfig {
             refresh: Duration::from_secs(5),
             listing: Duration::from_secs(60),
             tail_rows: 200_000,
-            tail_bytes: 256 * 1024 * 1024,
+            tail_bytes: 96 * 1024 * 1024,
             record_wait: Duration::from_secs(10),
             http: Limits::default(),
         }

@@ -110,9 +110,11 @@ impl Tail {
     }
 
     fn close_chunk(&mut self) -> Result<(), QueryError> {
-        let bytes = self.open_bytes;
         let Some(last) = self.open.last().map(|row| row.offset) else { return Ok(()) };
         let batch = self.convert()?;
+        // Its columns take several times what its values took.
+        let bytes = batch.get_array_memory_size();
+        self.bytes = (self.bytes + bytes).saturating_sub(self.open_bytes);
         self.open.clear();
         self.open_bytes = 0;
         self.chunks.push_back(Chunk { last, bytes, batch });
