@@ -142,16 +142,58 @@ pub(crate) struct Budgets {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BudgetChange {
-    /// Raises a budget until its window ends (or for this policy version, for `total`).
+    /// Raises a budget's limit.
     Raise {
         /// The budget's id.
         budget: String,
         /// Dollars to add, such as 25.00.
         amount: String,
-        /// Why; kept on record.
-        #[arg(long)]
-        reason: String,
+        #[command(flatten)]
+        lasts: Lasts,
+        #[command(flatten)]
+        why: Why,
     },
+    /// Cuts a budget's limit, never below nothing. What is leased or in flight already stays spendable.
+    Lower {
+        /// The budget's id.
+        budget: String,
+        /// Dollars to take away, such as 25.00.
+        amount: String,
+        #[command(flatten)]
+        lasts: Lasts,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Gives the window that is open its whole amount again, by a raise of what was settled in it.
+    Reset {
+        /// The budget's id.
+        budget: String,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
+/// How long a change of a limit lasts: until the budget's window ends (for this policy version, for `total`), unless
+/// said otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct Lasts {
+    /// Until this time, such as 2026-12-24T18:00:00Z, instead of the window's end.
+    #[arg(long, value_name = "TIME", conflicts_with = "permanent")]
+    pub(crate) until: Option<String>,
+    /// Until the next policy version is applied, whose files say anew what each budget has.
+    #[arg(long)]
+    pub(crate) permanent: bool,
+}
+
+/// Whose account, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The end user whose own account is meant, of a budget with `each = "end_user"`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) end_user: Option<String>,
+    /// Why; kept on record with who.
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

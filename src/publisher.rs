@@ -1,25 +1,28 @@
 //! Publishes policy: versions, keys and raises. What counts is decided by the fold of `policy`, so two
 //! publishers at once cannot both win; a publication returns only when its effect was read back.
 
+mod change;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bursar_schemas::facts::{BudgetRaised, Fact, Head, KeyIssued, KeyRevoked, PolicyPublished};
-use bursar_schemas::ids::{Digest, hex};
-use bursar_schemas::money::Money;
+use bursar_schemas::facts::{Fact, Head, KeyIssued, KeyRevoked, PolicyPublished};
+use bursar_schemas::ids::{Digest, Pseudonyms, hex};
 use bursar_schemas::policy::{Document, PolicyState};
 use bursar_schemas::ports::{Journal, JournalError};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::{Draft, Recorder};
-use bursar_schemas::{window, wire};
+use bursar_schemas::wire;
 use sha2::Digest as _;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::exit::{Failure, Outcome};
 use crate::secrets::{self, Secret};
+
+pub(crate) use change::{Change, Lasts};
 
 /// Prefix of virtual keys, by which secret scanners can find them.
 pub(crate) const KEY_PREFIX: &str = "bsk-";
@@ -53,6 +56,7 @@ pub(crate) struct Publisher {
     journal: Arc<dyn Journal>,
     recorder: Arc<Recorder>,
     clock: Clock,
+    pseudonyms: Pseudonyms,
     in_force: watch::Receiver<InForce>,
     /// One publication at a time from this process; others are kept off by the fold.
     turn: Mutex<()>,
@@ -64,12 +68,13 @@ impl Publisher {
         journal: Arc<dyn Journal>,
         recorder: Arc<Recorder>,
         clock: Clock,
+        pseudonyms: Pseudonyms,
     ) -> anyhow::Result<Self> {
         let end = journal.bounds(LANE).await.context("failed to read the policy topic")?.end;
         let (sender, mut in_force) = watch::channel(InForce::default());
         tokio::spawn(follow(Arc::clone(&journal), sender));
         in_force.wait_for(|it| it.next >= end).await.context("failed to follow the policy topic")?;
-        Ok(Self { journal, recorder, clock, in_force, turn: Mutex::new(()) })
+        Ok(Self { journal, recorder, clock, pseudonyms, in_force, turn: Mutex::new(()) })
     }
 
     /// The policy in force, as read so far.
@@ -98,6 +103,11 @@ impl Publisher {
         Head::draft((self.clock)(), version, "")
     }
 
+    /// A document with the end users that its files name as pseudonyms: the form in which it is published and compared.
+    pub(crate) fn publishable(&self, document: Document) -> Document {
+        document.with_pseudonyms(|organisation, user| self.pseudonyms.of(organisation, user))
+    }
+
     /// Publishes a document as the next version.
     pub(crate) async fn apply(
         &self,
@@ -107,6 +117,9 @@ impl Publisher {
     ) -> Outcome<u64> {
         let _turn = self.turn.lock().await;
         document.check().map_err(Failure::usage)?;
+        if document.names_end_users() {
+            return Err(Failure::usage(anyhow::anyhow!("a policy with end users' names is not published")));
+        }
         let before = self.catch_up().await?;
         if before.version > 0 && before.document == *document && before.raises.is_empty() {
             return Ok(before.version);
@@ -187,49 +200,6 @@ impl Publisher {
             KeyRevoked { head: self.head(state.version), key: key.to_owned(), author: author.to_owned() };
         self.publish(fact.into()).await.map(|_| ())
     }
-
-    /// Raises a budget until its current window ends.
-    pub(crate) async fn raise(
-        &self,
-        budget: &str,
-        change: Money,
-        reason: &str,
-        author: &str,
-    ) -> Outcome<Money> {
-        let _turn = self.turn.lock().await;
-        if reason.trim().is_empty() {
-            return Err(Failure::refused("a raise needs a reason"));
-        }
-        if !change.is_positive() {
-            return Err(Failure::refused("a raise is above nothing"));
-        }
-        let state = self.catch_up().await?;
-        let Some(found) = state.document.budgets.iter().find(|found| found.id == budget) else {
-            return Err(Failure::refused(format!("there is no budget {budget:?}")));
-        };
-        let now = (self.clock)();
-        let zone = zone_of(&state, &found.scope);
-        let span = found.window.span(now, &window::zone(&zone)?)?;
-        let fact = BudgetRaised {
-            head: self.head(state.version),
-            budget: budget.to_owned(),
-            change,
-            expires_at: span.ends_at,
-            author: author.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let after = self.publish(fact.into()).await?;
-        Ok(after.wanted_limit(budget, now).map_or(Money::ZERO, |(limit, _)| limit))
-    }
-}
-
-/// The time zone of a budget's organisation.
-fn zone_of(state: &PolicyState, scope: &bursar_schemas::policy::Scope) -> String {
-    let organisation = match scope {
-        bursar_schemas::policy::Scope::Key(key) => state.keys.get(key).map(|key| key.organisation.as_str()),
-        scope => state.document.organisation_of(scope),
-    };
-    organisation.and_then(|id| state.document.zone_of(id)).unwrap_or("UTC").to_owned()
 }
 
 /// Organisation and team of a key to be made.

@@ -14,6 +14,7 @@ use bursar_ingest::archive::{ArchiveConfig, Archiver, ArchiverHandle};
 use bursar_ledger::runner::{Ledger, RunnerError, Settings};
 use bursar_query::{Limits, QueryConfig, QueryService};
 use bursar_schemas::facts::Role;
+use bursar_schemas::ids::Pseudonyms;
 use bursar_schemas::producer::Recorder;
 use object_store::prefix::PrefixStore;
 use tokio::sync::watch;
@@ -25,7 +26,7 @@ use crate::exit::Outcome;
 use crate::publisher::Publisher;
 use crate::secrets::{self, Secret};
 use crate::shelf::FolderShelf;
-use crate::wire::{Deployment, Ports};
+use crate::wire::{Deployment, END_USERS, Ports};
 use shim::ShimRole;
 
 /// A role that is asked by the admin port and taken out to be stopped.
@@ -98,7 +99,9 @@ impl Running {
         if roles.ledger {
             let recorder = deployment.recorder(Role::Policy, &ports.outlet)?;
             recorders.push(Arc::clone(&recorder));
-            let found = Publisher::start(Arc::clone(&ports.history), recorder, Arc::clone(&clock)).await?;
+            let pseudonyms = Pseudonyms::new(&deployment.derive(END_USERS));
+            let history = Arc::clone(&ports.history);
+            let found = Publisher::start(history, recorder, Arc::clone(&clock), pseudonyms).await?;
             publisher = Some(Arc::new(found));
             let mut settings = Settings::new(deployment.public_key()?);
             settings.timing.takeover_after = takeover(config);

@@ -134,6 +134,9 @@ fn kafka_settings(config: &Config) -> anyhow::Result<kafka::KafkaSettings> {
     Ok(settings)
 }
 
+/// Purpose of the key of end users' pseudonyms: shims and the administration must make the same ones.
+pub(crate) const END_USERS: &str = "end-user pseudonyms";
+
 /// Who this deployment is: its key, and the purposes derived from it.
 pub(crate) struct Deployment {
     key: [u8; 32],

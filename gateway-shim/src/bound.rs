@@ -49,13 +49,63 @@ impl Tokenizer {
     }
 }
 
+/// The smallest output cap that is worth a call.
+pub const LEAST_CAP: u64 = 16;
+
+/// Bytes of ASCII that a token stands for, in an estimate: prose has rather more, code and JSON about as many.
+const ASCII_A_TOKEN: u64 = 3;
+/// Bytes of other characters that a token stands for, in an estimate.
+const WIDE_A_TOKEN: u64 = 2;
+
 /// An attempt's bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
     /// The most that it can cost.
     pub amount: Money,
-    /// The cap to inject, where the caller gave none.
+    /// The output cap to put in: where the caller gave none, or a larger one than can be paid.
     pub inject: Option<u64>,
+    /// The part of it that follows from the cap.
+    output: Option<Output>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Output {
+    cap: u64,
+    choices: u64,
+    /// Per million tokens.
+    price: Money,
+}
+
+impl Output {
+    fn amount(self) -> Money {
+        line_amount(self.cap.saturating_mul(self.choices), self.price)
+    }
+}
+
+impl Bound {
+    /// Nothing, for what needs no bound and has none.
+    pub const NONE: Self = Self { amount: Money::ZERO, inject: None, output: None };
+
+    /// The same attempt with the largest output cap that costs no more than `most`; none where that is below
+    /// [`LEAST_CAP`], or no smaller than the cap it has.
+    #[must_use]
+    pub fn lowered(&self, most: Money) -> Option<Self> {
+        let output = self.output.filter(|output| output.price.is_positive())?;
+        let fixed = self.amount.minus(output.amount());
+        let left = most.minus_or_zero(fixed).pico();
+        let tokens = left.saturating_mul(1_000_000) / output.price.pico() / i128::from(output.choices);
+        let mut lower = Output { cap: u64::try_from(tokens).ok()?, ..output };
+        // A settlement's line is rounded up at half a pico-dollar.
+        while lower.cap > 0 && fixed.plus(lower.amount()) > most {
+            lower.cap -= 1;
+        }
+        let fits = lower.cap >= LEAST_CAP && lower.cap < output.cap;
+        fits.then(|| Self {
+            amount: fixed.plus(lower.amount()),
+            inject: Some(lower.cap),
+            output: Some(lower),
+        })
+    }
 }
 
 /// Why there is no bound.
@@ -88,40 +138,37 @@ pub fn bound(
     {
         return Err(NoBound::NoRule("service_tier".to_owned()));
     }
-    estimate(endpoint, shape, tokenizer, price)
+    cost(endpoint, shape, tokenizer.input_tokens(shape), price)
 }
 
-/// As [`bound`], leaving aside what has no rule: for budgets that only count.
+/// What an attempt is likely to cost at most, for budgets that are not hard: a token for every three bytes of ASCII and
+/// every two of other text, the whole output cap, and nothing for what has no rule.
 ///
 /// # Errors
 /// When the price or the output's size is unknown.
-pub fn estimate(
-    endpoint: Endpoint,
-    shape: &Shape,
-    tokenizer: Tokenizer,
-    price: &Price,
-) -> Result<Bound, NoBound> {
+pub fn estimate(endpoint: Endpoint, shape: &Shape, price: &Price) -> Result<Bound, NoBound> {
+    let text = &shape.text;
+    let words = text.ascii.div_ceil(ASCII_A_TOKEN).saturating_add(text.wide.div_ceil(WIDE_A_TOKEN));
+    cost(endpoint, shape, words.saturating_add(text.tokens), price)
+}
+
+/// The cost of so many input tokens, and of the output that the cap allows.
+fn cost(endpoint: Endpoint, shape: &Shape, input_tokens: u64, price: &Price) -> Result<Bound, NoBound> {
     let input_price = dearest(price, shape, false).ok_or(NoBound::Unpriced)?;
-    let input_tokens = tokenizer.input_tokens(shape);
     let input = line_amount(input_tokens, input_price);
     let call = price.per_request(shape.service_tier.as_deref());
-    let mut bound = Bound { amount: input.plus(call).plus(rounding(price, shape)), inject: None };
+    let fixed = input.plus(call).plus(rounding(price, shape));
     if endpoint == Endpoint::Embeddings {
-        return Ok(bound);
+        return Ok(Bound { amount: fixed, ..Bound::NONE });
     }
     let output_price = dearest(price, shape, true).ok_or(NoBound::Unpriced)?;
-    let cap = match shape.cap {
-        Cap::Tokens(tokens) => tokens,
-        Cap::Absent => {
-            let (most, inject) = own_maximum(price, input_tokens)
-                .ok_or_else(|| NoBound::NoRule("max_completion_tokens".to_owned()))?;
-            bound.inject = inject;
-            most
-        }
+    let (cap, inject) = match shape.cap {
+        Cap::Tokens(tokens) => (tokens, None),
+        Cap::Absent => own_maximum(price, input_tokens)
+            .ok_or_else(|| NoBound::NoRule("max_completion_tokens".to_owned()))?,
     };
-    let output = line_amount(cap.saturating_mul(shape.choices), output_price);
-    bound.amount = bound.amount.plus(output);
-    Ok(bound)
+    let output = Output { cap, choices: shape.choices, price: output_price };
+    Ok(Bound { amount: fixed.plus(output.amount()), inject, output: Some(output) })
 }
 
 /// The most tokens that the model answers by itself, and the cap to inject. A cap that could be more than the

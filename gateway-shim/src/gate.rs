@@ -1,6 +1,8 @@
 //! From a client's request to an admitted one: whose key, which model, which targets, what it can cost.
 
 mod body;
+mod candidates;
+mod draws;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,12 +16,11 @@ use hyper::body::Incoming;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{About, CandidateVerdict, Endpoint, RefusalCode};
 use bursar_schemas::ids::RequestId;
-use bursar_schemas::money::Money;
-use bursar_schemas::policy::{Principal, Route, RouteError, Target, UnknownPrice};
+use bursar_schemas::policy::{Principal, Route, RouteError, Target};
 use bursar_schemas::price::Price;
 
 use crate::answer::Outgoing;
-use crate::bound::{Bound, NoBound, Tokenizer, bound, estimate};
+use crate::bound::Bound;
 use crate::inspect::{Shape, inspect};
 use crate::limits::Drawn;
 use crate::proxy;
@@ -34,6 +35,8 @@ pub(crate) struct Candidate {
     pub(crate) price: Option<Arc<Price>>,
     /// The upper bound; nothing where none is needed and none was found.
     pub(crate) bound: Bound,
+    /// What an attempt at it draws on.
+    pub(crate) drawn: Drawn,
     pub(crate) verdict: CandidateVerdict,
 }
 
@@ -50,7 +53,6 @@ pub(crate) struct Admitted {
     pub(crate) headers: HeaderMap,
     pub(crate) route: Arc<Route>,
     pub(crate) candidates: Vec<Candidate>,
-    pub(crate) drawn: Drawn,
     pub(crate) started: Instant,
 }
 
@@ -124,14 +126,14 @@ async fn admit(
     let (body, buffered) = body::read(world, &parts.headers, incoming).await?;
     let shape = inspect(endpoint, &body).map_err(|error| Refused::invalid(error.to_string()))?;
     known.model = Some(shape.model.value.clone());
-    if let Some(end_user) = end_user(world, &parts.headers, &shape, &about.organisation) {
+    if let Some(end_user) = end_user(world, &parts.headers, shape.user.as_deref(), &about.organisation) {
         Arc::make_mut(&mut about).end_user = Some(end_user);
         known.about = Some(Arc::clone(&about));
     }
     let route = route(&policy, &principal, &shape, at)?;
     let partition = world.partition(&about.organisation);
-    let drawn = draw(world, &policy, partition, &about).await?;
-    let candidates = candidates(&policy, endpoint, &shape, &route, (at, drawn.blocks))?;
+    let drawn = draws::of_targets(world, &policy, partition, &about, &route).await?;
+    let candidates = candidates::judge(&policy, (endpoint, &shape), &route, drawn, at)?;
     Ok(Admitted {
         about,
         partition,
@@ -143,7 +145,6 @@ async fn admit(
         headers: parts.headers,
         route,
         candidates,
-        drawn,
         started,
     })
 }
@@ -162,14 +163,14 @@ pub(crate) fn about(principal: &Principal, request: RequestId, accounting_at: Mi
     }
 }
 
-fn end_user(
+pub(crate) fn end_user(
     world: &World,
     headers: &HeaderMap,
-    shape: &Shape,
+    in_body: Option<&str>,
     organisation: &str,
 ) -> Option<bursar_schemas::ids::Pseudonym> {
     let named = headers.get(world.config.end_user_header.as_str()).and_then(|value| value.to_str().ok());
-    let user = named.or(shape.user.as_deref()).filter(|user| !user.is_empty())?;
+    let user = named.or(in_body).filter(|user| !user.is_empty())?;
     Some(world.pseudonym(organisation, user))
 }
 
@@ -189,81 +190,5 @@ fn route(policy: &Policy, principal: &Principal, shape: &Shape, at: Micros) -> R
             ),
         };
         Refused { param: Some("model"), ..Refused::new(status, code, message) }
-    })
-}
-
-/// The accounts that the request draws on. A blocking budget whose window is not in the log yet is waited for.
-async fn draw(world: &World, policy: &Policy, partition: u32, about: &About) -> Result<Drawn, Refused> {
-    let budgets = policy.directory.budgets(about);
-    let Some(limits) = world.limits(partition) else {
-        return Err(Refused::unavailable(RefusalCode::LedgerUnavailable, "The partition is not served."));
-    };
-    let drawn = limits.drawn_in_time(&budgets, about.accounting_at, world.config.lease_wait).await;
-    match &drawn.missing {
-        Some(budget) => Err(Refused::unavailable(
-            RefusalCode::LedgerUnavailable,
-            format!("The window of budget {budget:?} is not open."),
-        )),
-        None => Ok(drawn),
-    }
-}
-
-/// Every target of the route with its price and bound; refuses when none of them can be tried.
-fn candidates(
-    policy: &Policy,
-    endpoint: Endpoint,
-    shape: &Shape,
-    route: &Route,
-    (at, blocks): (Micros, bool),
-) -> Result<Vec<Candidate>, Refused> {
-    let passes = policy.directory.document().unknown_price == UnknownPrice::Pass && !blocks;
-    let mut no_rule = None;
-    let candidate = |target: &Target| {
-        let price = policy.directory.price(target, at).cloned();
-        let found = price
-            .as_ref()
-            .ok_or(NoBound::Unpriced)
-            .and_then(|price| bound(endpoint, shape, Tokenizer::of(target), price));
-        let nothing = Bound { amount: Money::ZERO, inject: None };
-        let (bound, verdict) = match found {
-            Ok(bound) => (bound, CandidateVerdict::Standby),
-            Err(NoBound::Unpriced) if passes => (nothing, CandidateVerdict::Standby),
-            Err(NoBound::Unpriced) => (nothing, CandidateVerdict::Unpriced),
-            Err(NoBound::NoRule(_)) if !blocks => {
-                let rough =
-                    price.as_ref().map(|price| estimate(endpoint, shape, Tokenizer::of(target), price));
-                (rough.and_then(Result::ok).unwrap_or(nothing), CandidateVerdict::Standby)
-            }
-            Err(NoBound::NoRule(place)) => {
-                no_rule.get_or_insert(place);
-                (nothing, CandidateVerdict::Unbounded)
-            }
-        };
-        Candidate { target: target.clone(), price, bound, verdict }
-    };
-    let candidates: Vec<Candidate> = route.targets.iter().map(candidate).collect();
-    if candidates.iter().any(|candidate| candidate.verdict == CandidateVerdict::Standby) {
-        return Ok(candidates);
-    }
-    let bad = |code, message| Refused::new(StatusCode::BAD_REQUEST, code, message);
-    Err(match no_rule {
-        Some(place) => bad(
-            RefusalCode::NoBound,
-            format!(
-                "The cost of this request has no upper bound, which its budget needs: there is no rule for {place:?}."
-            ),
-        ),
-        None if candidates.is_empty() => Refused {
-            param: Some("model"),
-            ..Refused::new(
-                StatusCode::NOT_FOUND,
-                RefusalCode::ModelNotFound,
-                format!("No provider serves the model {:?}.", shape.model.value),
-            )
-        },
-        None => bad(
-            RefusalCode::UnknownPrice,
-            format!("The price of the model {:?} is unknown.", shape.model.value),
-        ),
     })
 }

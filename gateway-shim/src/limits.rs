@@ -13,7 +13,6 @@ pub use remaining::Remaining;
 
 pub(crate) use follow::follow;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -24,7 +23,7 @@ use bursar_schemas::facts::{AccountRef, Fact, LeaseId};
 use bursar_schemas::fold::FoldError;
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
-use bursar_schemas::policy::Budget;
+use bursar_schemas::policy::Draw;
 use bursar_schemas::snapshot::{NotASnapshot, Place};
 use bursar_schemas::wire::Unreadable;
 
@@ -45,14 +44,14 @@ impl Limits {
         Self { partition, inner, changed: Notify::new(), waiting: AtomicUsize::new(0) }
     }
 
-    /// The accounts of these budgets at an accounting time.
-    pub(crate) fn drawn(&self, budgets: &[&Arc<Budget>], at: Micros) -> Drawn {
-        self.inner.lock().drawn(budgets, at)
+    /// The accounts that these draws name at an accounting time.
+    pub(crate) fn drawn(&self, draws: &[Draw<'_>], at: Micros) -> Drawn {
+        self.inner.lock().drawn(draws, at)
     }
 
     /// How accounts stand.
-    pub(crate) fn remaining(&self, accounts: &[AccountRef]) -> Vec<Remaining> {
-        self.inner.lock().remaining(accounts)
+    pub(crate) fn remaining(&self, draws: &[Draw<'_>], at: Micros) -> Vec<Remaining> {
+        self.inner.lock().remaining(draws, at)
     }
 
     /// What is left of the tightest budget that can refuse.

@@ -22,7 +22,8 @@ use bursar_schemas::producer::Draft;
 
 use crate::answer::{Outgoing, Passing};
 use crate::config::OnSpoolFull;
-use crate::gate::Admitted;
+use crate::gate::{Admitted, Candidate};
+use crate::leases::Path;
 use crate::limits::Denied;
 use crate::open::{Attempt, OpenRequest};
 use crate::refusal::{Refused, error, put_request_id};
@@ -55,7 +56,10 @@ pub(crate) async fn run(world: &Arc<World>, mut admitted: Admitted) -> Result<Re
     begin(&open, &admitted, index, reason, &mut drafts);
     let receipt = match world.record(drafts) {
         Ok(receipt) => receipt,
-        Err(error) => take_unrecorded(world, &admitted, &mut open, &error)?,
+        Err(error) => {
+            let blocks = admitted.candidates[index].drawn.blocks;
+            take_unrecorded(world, blocks, &mut open, &error)?
+        }
     };
     let acknowledgement = Acknowledgement::new(receipt, world.config.ack_timeout);
     let failure = (StatusCode::BAD_GATEWAY, "provider_unreachable", "No provider could be reached.");
@@ -69,23 +73,28 @@ async fn first_choice(
     admitted: &mut Admitted,
 ) -> Result<(usize, RouteReason, Option<facts::LeaseId>), Refused> {
     let mut denied: Option<Denied> = None;
-    let mut least: Option<Money> = None;
+    let mut beyond: Vec<(Path, Money)> = Vec::new();
     for index in 0..admitted.candidates.len() {
         let candidate = &admitted.candidates[index];
-        let amount = candidate.bound.amount;
-        let dearer = least.is_some_and(|least| amount >= least);
+        let (path, amount) = (&candidate.drawn.path, candidate.bound.amount);
+        // What a path could not pay a moment ago, it cannot pay now.
+        let dearer = beyond.iter().any(|(other, least)| other == path && amount >= *least);
         if candidate.verdict != CandidateVerdict::Standby || dearer {
             continue;
         }
-        match set_aside(world, admitted, amount).await {
+        match set_aside(world, admitted, index).await {
             Ok(lease) => {
                 let reason = if denied.is_some() { RouteReason::FallbackBudget } else { RouteReason::First };
                 return Ok((index, reason, lease));
             }
             Err(budget @ Denied::Budget(_)) => {
-                admitted.candidates[index].verdict = CandidateVerdict::Unaffordable;
-                least = Some(amount);
-                denied.get_or_insert(budget);
+                let candidate = &mut admitted.candidates[index];
+                candidate.verdict = CandidateVerdict::Unaffordable;
+                beyond.push((Arc::clone(&candidate.drawn.path), candidate.bound.amount));
+                // Where waiting helps the client is told so; else why the last resort was no help.
+                if !denied.as_ref().is_some_and(|denied: &Denied| denied.is_in_flight()) {
+                    denied = Some(budget);
+                }
             }
             Err(other) => return Err(Refused::of(other)),
         }
@@ -97,16 +106,18 @@ async fn first_choice(
 async fn set_aside(
     world: &World,
     admitted: &Admitted,
-    amount: Money,
+    index: usize,
 ) -> Result<Option<facts::LeaseId>, Denied> {
-    if !admitted.drawn.blocks || !amount.is_positive() {
+    let Candidate { drawn, bound, .. } = &admitted.candidates[index];
+    let amount = bound.amount;
+    if !drawn.blocks || !amount.is_positive() {
         return Ok(None);
     }
     let Some(limits) = world.limits(admitted.partition) else {
         return Err(Denied::Unavailable("the partition is not served"));
     };
     let started = Instant::now();
-    let lease = limits.lease(world, &admitted.drawn.path, amount).await;
+    let lease = limits.lease(world, &drawn.path, amount).await;
     world.metrics.lease_wait.observe(started.elapsed());
     lease.map(Some)
 }
@@ -118,7 +129,7 @@ fn attempt(admitted: &mut Admitted, index: usize, number: u32, lease: Option<fac
         number,
         provider: candidate.target.provider.id.clone(),
         model: candidate.target.model.clone(),
-        accounts: Arc::clone(&admitted.drawn.path),
+        accounts: Arc::clone(&candidate.drawn.path),
         lease,
         reserved: candidate.bound.amount,
         price: candidate.price.take(),
@@ -152,13 +163,13 @@ fn open(world: &Arc<World>, admitted: &Admitted) -> OpenRequest {
 /// The opening facts were not taken: passes without facts where policy says so, refuses otherwise.
 fn take_unrecorded(
     world: &World,
-    admitted: &Admitted,
+    blocks: bool,
     open: &mut OpenRequest,
     error: &OutletError,
 ) -> Result<Receipt, Refused> {
     open.recorded = false;
     let full = matches!(error, OutletError::Full(_));
-    if full && world.config.on_spool_full == OnSpoolFull::Pass && !admitted.drawn.blocks {
+    if full && world.config.on_spool_full == OnSpoolFull::Pass && !blocks {
         world.metrics.unrecorded_requests.fetch_add(1, Ordering::Relaxed);
         return Ok(Box::pin(std::future::ready(Ok(()))));
     }
@@ -243,24 +254,28 @@ impl Run {
         learned: Learned,
         reason: RouteReason,
     ) -> Result<usize, Response<Outgoing>> {
-        let Some(next) = self.next_after(index) else {
+        let Some(mut next) = self.next_after(index) else {
             return Err(self.last_word(outcome, &learned, Vec::new(), None).await);
         };
         let mut drafts = Vec::new();
         self.open.end_attempt(outcome, &learned, &mut drafts);
         self.admitted.candidates[index].verdict = CandidateVerdict::Tried;
         let world = Arc::clone(&self.open.world);
-        let amount = self.admitted.candidates[next].bound.amount;
         // The attempt that ended is on the record before the next one asks for money, which it may free.
         self.open.note(std::mem::take(&mut drafts));
-        let lease = match set_aside(&world, &self.admitted, amount).await {
-            Ok(lease) => lease,
-            Err(denied) => {
-                self.admitted.candidates[next].verdict = CandidateVerdict::Unaffordable;
+        let lease = loop {
+            let denied = match set_aside(&world, &self.admitted, next).await {
+                Ok(lease) => break lease,
+                Err(denied) => denied,
+            };
+            self.admitted.candidates[next].verdict = CandidateVerdict::Unaffordable;
+            // A budget on this target alone may be used up while the next one has money.
+            let Some(later) = self.next_after(next).filter(|_| matches!(denied, Denied::Budget(_))) else {
                 let route = decided(&self.open, &self.admitted, None, reason);
                 drafts.push(Draft { lane: self.open.lane(Topic::Routes), fact: route.into() });
                 return Err(self.last_word(outcome, &learned, drafts, Some(Refused::of(denied))).await);
-            }
+            };
+            next = later;
         };
         self.open.attempts += 1;
         self.open.attempt = Some(attempt(&mut self.admitted, next, self.open.attempts, lease));
@@ -347,13 +362,13 @@ impl Run {
         } else {
             Scan::Json(JsonScan::default())
         };
-        if let Some(cap) = self.admitted.candidates[index].bound.inject.filter(|_| self.admitted.drawn.blocks)
-        {
+        let Candidate { bound, drawn, .. } = &self.admitted.candidates[index];
+        if let Some(cap) = bound.inject.filter(|_| drawn.blocks) {
             parts.headers.insert("x-bursar-output-cap", HeaderValue::from(cap));
         }
         let world = Arc::clone(&self.open.world);
         let limits = world.limits(self.admitted.partition);
-        if let Some(left) = limits.and_then(|limits| limits.tightest(&self.admitted.drawn.path))
+        if let Some(left) = limits.and_then(|limits| limits.tightest(&drawn.path))
             && let Ok(left) = HeaderValue::from_str(&left.dollars())
         {
             parts.headers.insert("x-bursar-budget-remaining", left);

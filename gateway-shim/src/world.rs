@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::Head;
-use bursar_schemas::ids::{Digest, Pseudonym, RequestId};
+use bursar_schemas::ids::{Digest, Pseudonym, Pseudonyms, RequestId};
 use bursar_schemas::ports::{OutletError, Receipt};
 use bursar_schemas::position::{Lane, Topic, partition_of};
 use bursar_schemas::producer::{Draft, Recorder};
@@ -46,7 +46,7 @@ pub(crate) struct World {
     ready: AtomicBool,
     pub(crate) closing: AtomicBool,
     pub(crate) buffered: AtomicUsize,
-    pseudonyms: Hmac<Sha256>,
+    pseudonyms: Pseudonyms,
     digests: Hmac<Sha256>,
     strangers: Mutex<(Instant, u32)>,
     /// Answers that are read on without their client; ended before the incarnation is.
@@ -73,7 +73,7 @@ impl World {
             .map(|partition| Arc::new(Limits::new(partition, holder, config.leases, waits)));
         Self {
             limits: limits.collect(),
-            pseudonyms: keyed(&config.pseudonym_key),
+            pseudonyms: Pseudonyms::new(&config.pseudonym_key),
             digests: keyed(&config.digest_key),
             config,
             recorder,
@@ -113,11 +113,7 @@ impl World {
     }
 
     pub(crate) fn pseudonym(&self, organisation: &str, user: &str) -> Pseudonym {
-        let mac = self.pseudonyms.clone().chain_update(organisation).chain_update([0]).chain_update(user);
-        let whole: [u8; 32] = mac.finalize().into_bytes().into();
-        let mut half = [0; 16];
-        half.copy_from_slice(&whole[..16]);
-        Pseudonym(half)
+        self.pseudonyms.of(organisation, user)
     }
 
     pub(crate) fn key_hash(secret: &[u8]) -> Digest {

@@ -22,6 +22,7 @@ mod desk;
 mod follow;
 mod hash;
 mod leases;
+mod members;
 mod plan;
 mod producers;
 mod recall;
@@ -74,6 +75,8 @@ pub struct Core {
     /// Budgets that the log has a limit of, and each budget's newest window.
     logged: BTreeSet<String>,
     newest: BTreeMap<String, (i64, Span)>,
+    /// How many members of a budget the log has a limit of.
+    members: BTreeMap<String, usize>,
     producers: Producers,
     accounts: Accounts,
     attempts: Attempts,
@@ -116,6 +119,7 @@ impl Core {
             plan: Plan::default(),
             logged: BTreeSet::new(),
             newest: BTreeMap::new(),
+            members: BTreeMap::new(),
             producers,
             accounts: Accounts::default(),
             attempts: Attempts::default(),
@@ -234,12 +238,14 @@ impl Core {
             if ticked || self.policy_changed {
                 self.move_windows(epoch, out);
             }
+            self.open_members(epoch, out);
             self.answer_ends(epoch, out);
             self.answer_returns(epoch, out);
             self.answer_requests(epoch, out);
             self.state_balances(epoch, out);
             self.beat(epoch, out);
         }
+        self.accounts.fresh.clear();
         self.policy_changed = false;
     }
 

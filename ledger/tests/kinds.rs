@@ -10,21 +10,14 @@
 mod support;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{Mode, Recovery};
 use bursar_schemas::policy::{Budget, Document, Organisation, Scope};
 use bursar_schemas::window::{Window, zone};
 use support::{Logs, Node, check_replay};
 
 fn document(window: Window) -> Document {
-    let organisation = Organisation { id: "acme".into(), time_zone: "UTC".into(), cost_center: None };
-    let budget = Budget {
-        id: "all".into(),
-        scope: Scope::Organisation("acme".into()),
-        window,
-        amount: "10".parse().unwrap(),
-        mode: Mode::Hard,
-        recovery: Recovery::Forfeit,
-    };
+    let organisation = Organisation::new("acme");
+    let scope = Scope::Organisation("acme".into());
+    let budget = Budget::new("all", scope, window, "10".parse().unwrap());
     Document { organisations: vec![organisation], budgets: vec![budget], ..Document::default() }
 }
 

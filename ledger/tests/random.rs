@@ -15,7 +15,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use bursar_ledger::invariants;
-use bursar_schemas::facts::{AccountRef, Fact, LeaseId, Mode, Recovery};
+use bursar_schemas::facts::{AccountRef, Fact, LeaseId, Mode};
 use bursar_schemas::money::Money;
 use bursar_schemas::policy::{Budget, Document, Organisation, Scope, Team};
 use bursar_schemas::window::Window;
@@ -78,7 +78,7 @@ struct Play {
 }
 
 fn document() -> Document {
-    let organisation = Organisation { id: "acme".into(), time_zone: "UTC".into(), cost_center: None };
+    let organisation = Organisation::new("acme");
     let team = Team {
         id: "red".into(),
         organisation: "acme".into(),
@@ -87,12 +87,8 @@ fn document() -> Document {
         models: Vec::new(),
     };
     let budget = |id: &str, scope, amount: &str, mode| Budget {
-        id: id.into(),
-        scope,
-        window: Window::Day,
-        amount: amount.parse().unwrap(),
         mode,
-        recovery: Recovery::Forfeit,
+        ..Budget::new(id, scope, Window::Day, amount.parse().unwrap())
     };
     let budgets = vec![
         budget("all", Scope::Organisation("acme".into()), "20", Mode::Hard),

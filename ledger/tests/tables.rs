@@ -16,7 +16,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{AccountRef, Fact, LeaseId, Mode, Recovery};
+use bursar_schemas::facts::{AccountRef, Fact, LeaseId, Mode};
 use bursar_schemas::money::Money;
 use bursar_schemas::policy::{Budget, Document, Organisation, Scope, Team};
 use support::shim::Shim;
@@ -59,7 +59,7 @@ mod serde_from_word {
 
 impl Story {
     fn new() -> Self {
-        let organisation = Organisation { id: "acme".into(), time_zone: "UTC".into(), cost_center: None };
+        let organisation = Organisation::new("acme");
         let team = Team {
             id: "red".into(),
             organisation: "acme".into(),
@@ -152,22 +152,11 @@ impl Story {
         let amount = |at: usize| money(words[at]);
         match words[0] {
             "budget" => {
-                let (kind, id) = words[2].split_once(':').unwrap();
-                let scope = match kind {
-                    "organisation" => Scope::Organisation(id.into()),
-                    "team" => Scope::Team(id.into()),
-                    "key" => Scope::Key(id.into()),
-                    _ => panic!("scope {kind}"),
-                };
                 self.document.budgets.retain(|budget| budget.id != words[1]);
-                self.document.budgets.push(Budget {
-                    id: words[1].into(),
-                    scope,
-                    window: word(words[3]),
-                    amount: amount(4),
-                    mode: words.get(5).map_or(Mode::Hard, |mode| word(mode)),
-                    recovery: Recovery::Forfeit,
-                });
+                let mode = words.get(5).map_or(Mode::Hard, |mode| word(mode));
+                let scope: Scope = words[2].parse().unwrap();
+                let budget = Budget::new(words[1], scope, word(words[3]), amount(4));
+                self.document.budgets.push(Budget { mode, ..budget });
             }
             "unbudget" => self.document.budgets.retain(|budget| budget.id != words[1]),
             "publish" => self.logs.publish(&self.document),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 /// An identifier's text was not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +107,31 @@ fixed_id!(
     /// A topic that was deleted and made anew has another generation.
     Generation, 16, "a generation"
 );
+
+/// Makes pseudonyms of end users, with one deployment's key.
+#[derive(Debug, Clone)]
+pub struct Pseudonyms(Hmac<Sha256>);
+
+impl Pseudonyms {
+    /// With that key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        // A shorter key is padded with zeros to the hash's block, by definition of HMAC.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(key);
+        Self(Hmac::<Sha256>::new(&block.into()))
+    }
+
+    /// The pseudonym of an organisation's end user.
+    #[must_use]
+    pub fn of(&self, organisation: &str, user: &str) -> Pseudonym {
+        let mac = self.0.clone().chain_update(organisation).chain_update([0]).chain_update(user);
+        let whole: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&whole[..16]);
+        Pseudonym(half)
+    }
+}
 
 impl RequestId {
     /// A time-ordered id from the opening time and 80 bits of randomness.

@@ -1,5 +1,7 @@
 //! Administration over HTTP: policy, keys, budgets, status; open health and metrics beside it.
 
+mod budgets;
+
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
@@ -13,6 +15,8 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+pub(crate) use budgets::ChangeRequest;
 
 use crate::exit::{Exit, Failure};
 use crate::publisher::{KeyRequest, Publisher};
@@ -61,14 +65,6 @@ pub(crate) struct ApplyRequest {
     pub(crate) check: bool,
 }
 
-/// A raise of a budget.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RaiseRequest {
-    pub(crate) amount: String,
-    pub(crate) reason: String,
-}
-
 struct Refusal(StatusCode, String);
 
 impl IntoResponse for Refusal {
@@ -96,8 +92,10 @@ pub(crate) fn router(control: Control, query: Option<Router>) -> Router {
         .route("/v1/policy", post(apply).get(policy))
         .route("/v1/keys", post(create_key).get(list_keys))
         .route("/v1/keys/{key}", delete(revoke_key))
-        .route("/v1/budgets", get(budgets))
-        .route("/v1/budgets/{budget}/raise", post(raise))
+        .route("/v1/budgets", get(budgets::list))
+        .route("/v1/budgets/{budget}/raise", post(budgets::raise))
+        .route("/v1/budgets/{budget}/lower", post(budgets::lower))
+        .route("/v1/budgets/{budget}/reset", post(budgets::reset))
         .route("/v1/roles", get(status))
         .layer(axum::middleware::from_fn_with_state(control.clone(), authenticate));
     let open = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/metrics", get(metrics));
@@ -147,6 +145,7 @@ async fn apply(
     let files = body.files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let document = Document::from_toml(files).map_err(Failure::usage)?;
     let publisher = publisher(&control)?;
+    let document = publisher.publishable(document);
     let before = publisher.state();
     if body.check {
         return Ok(Json(json!({"version": before.version, "changes": changes(&before.document, &document)})));
@@ -231,26 +230,6 @@ async fn revoke_key(
 ) -> Answer {
     publisher(&control)?.revoke_key(&key, &author.0).await?;
     Ok(Json(json!({"revoked": key})))
-}
-
-async fn budgets(State(control): State<Control>) -> Answer {
-    match &control.budgets {
-        Some(probe) => Ok(Json(json!({"budgets": probe().await}))),
-        None => {
-            Err(Refusal(StatusCode::NOT_FOUND, "this process keeps no budgets; ask the ledger's".to_owned()))
-        }
-    }
-}
-
-async fn raise(
-    State(control): State<Control>,
-    Extension(author): Extension<Author>,
-    Path(budget): Path<String>,
-    Json(body): Json<RaiseRequest>,
-) -> Answer {
-    let amount = body.amount.parse().map_err(Failure::usage)?;
-    let limit = publisher(&control)?.raise(&budget, amount, &body.reason, &author.0).await?;
-    Ok(Json(json!({"budget": budget, "limit": limit})))
 }
 
 async fn status(State(control): State<Control>) -> Answer {

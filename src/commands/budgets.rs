@@ -1,9 +1,9 @@
-//! `bursar budgets` and `bursar budgets raise`.
+//! `bursar budgets`, and its changes `raise`, `lower` and `reset`.
 
 use serde_json::Value;
 
 use super::keys::escape;
-use crate::admin::server::RaiseRequest;
+use crate::admin::server::ChangeRequest;
 use crate::cli::{BudgetChange, Budgets, Place};
 use crate::door::Door;
 use crate::exit::Outcome;
@@ -36,13 +36,29 @@ pub(crate) async fn run(place: &Place, budgets: Budgets) -> Outcome {
                 budgets.format.format,
             )
         }
-        Some(BudgetChange::Raise { budget, amount, reason }) => {
-            let request = RaiseRequest { amount, reason };
-            let answer =
-                door.client.post(&format!("/v1/budgets/{}/raise", escape(&budget)), &request).await?;
+        Some(change) => {
+            let (path, request) = request(change);
+            let answer = door.client.post(&path, &request).await?;
             door.close().await?;
-            let limit = answer.get("limit").and_then(Value::as_str).unwrap_or_default();
-            print::out(&format!("budget {budget} has a limit of ${limit} until its window ends\n"))
+            let text = |field: &str| answer.get(field).and_then(Value::as_str);
+            let (budget, limit) = (text("budget").unwrap_or_default(), text("limit").unwrap_or_default());
+            let until = text("until").map_or_else(|| "this policy version ends".to_owned(), str::to_owned);
+            print::out(&format!("budget {budget} has a limit of ${limit} until {until}\n"))
         }
     }
+}
+
+fn request(change: BudgetChange) -> (String, ChangeRequest) {
+    let (verb, budget, amount, lasts, why) = match change {
+        BudgetChange::Raise { budget, amount, lasts, why } => {
+            ("raise", budget, Some(amount), Some(lasts), why)
+        }
+        BudgetChange::Lower { budget, amount, lasts, why } => {
+            ("lower", budget, Some(amount), Some(lasts), why)
+        }
+        BudgetChange::Reset { budget, why } => ("reset", budget, None, None, why),
+    };
+    let (until, permanent) = lasts.map_or((None, false), |lasts| (lasts.until, lasts.permanent));
+    let request = ChangeRequest { amount, until, permanent, end_user: why.end_user, reason: why.reason };
+    (format!("/v1/budgets/{}/{verb}", escape(&budget)), request)
 }

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::secrets;
 use crate::shelf::FolderShelf;
-use crate::wire::{Deployment, Ports};
+use crate::wire::{Deployment, END_USERS, Ports};
 
 /// A running shim and its spool.
 pub(crate) struct ShimRole {
@@ -117,7 +117,7 @@ fn shim_config(config: &Config, deployment: &Deployment) -> ShimConfig {
     let mut settings = ShimConfig::new(
         own.listen,
         config.journal.partitions,
-        deployment.derive("end-user pseudonyms"),
+        deployment.derive(END_USERS),
         deployment.derive("body digests"),
     );
     settings.durability = own.durability;

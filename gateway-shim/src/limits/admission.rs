@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::LeaseId;
 use bursar_schemas::money::Money;
-use bursar_schemas::policy::Budget;
+use bursar_schemas::policy::Draw;
 
 use super::{Denied, Drawn, Limits, Patience, Step};
 use crate::leases::Path;
@@ -56,11 +56,11 @@ impl Limits {
     /// As [`Limits::drawn`], but waits a bounded time for the window of a blocking budget.
     pub(crate) async fn drawn_in_time(
         &self,
-        budgets: &[&std::sync::Arc<Budget>],
+        draws: &[Draw<'_>],
         at: Micros,
         wait: std::time::Duration,
     ) -> Drawn {
-        let first = self.drawn(budgets, at);
+        let first = self.drawn(draws, at);
         if first.missing.is_none() {
             return first;
         }
@@ -69,7 +69,7 @@ impl Limits {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let drawn = self.drawn(budgets, at);
+            let drawn = self.drawn(draws, at);
             if drawn.missing.is_none() || tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return drawn;
             }

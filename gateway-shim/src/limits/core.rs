@@ -2,7 +2,6 @@
 //! and questions in, leases, asks and returns out. Nothing here waits, reads a clock or writes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bursar_schemas::avro::Micros;
@@ -12,7 +11,7 @@ use bursar_schemas::facts::{
 use bursar_schemas::fold::{Fold, FoldError, Ignored, Verdict, Void};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
-use bursar_schemas::policy::Budget;
+use bursar_schemas::policy::Draw;
 use bursar_schemas::snapshot::{self, NotASnapshot, Place};
 use bursar_schemas::wire::Unreadable;
 
@@ -54,6 +53,8 @@ pub struct Drawn {
     pub path: Path,
     /// True when a lease must cover the path.
     pub blocks: bool,
+    /// True when an attempt must reserve a true upper bound: a hard budget is on the path.
+    pub hard: bool,
     /// A blocking budget whose window is not in the log (yet).
     pub missing: Option<String>,
 }
@@ -103,24 +104,29 @@ impl LimitsCore {
         }
     }
 
-    /// The accounts of these budgets at an accounting time.
+    /// The accounts that these draws name at an accounting time.
     #[must_use]
-    pub fn drawn(&self, budgets: &[&Arc<Budget>], at: Micros) -> Drawn {
-        let mut accounts = Vec::with_capacity(budgets.len());
-        let (mut blocking, mut missing) = (false, None);
-        for budget in budgets {
+    pub fn drawn(&self, draws: &[Draw<'_>], at: Micros) -> Drawn {
+        let mut accounts = Vec::with_capacity(draws.len());
+        let (mut blocking, mut hard, mut missing) = (false, false, None);
+        for draw in draws {
             // Before its first `LimitSet` a budget promises what policy says; no grant can count on it yet.
-            let mode = self.fold.budget(&budget.id).map_or(budget.mode, |found| found.mode);
+            let mode = self.fold.budget(&draw.id).map_or(draw.budget.mode, |found| found.mode);
             blocking |= blocks(mode);
-            match self.fold.account_at(&budget.id, at) {
+            hard |= mode == Mode::Hard;
+            match self.fold.account_at(&draw.id, at) {
                 Some((account, _)) => accounts.push(account.clone()),
-                None if blocks(mode) => missing = Some(budget.id.clone()),
-                None => {}
+                // A member's account is opened by the first lease request or reservation that names it.
+                None => match draw.on_demand(at) {
+                    Some(account) => accounts.push(account),
+                    None if blocks(mode) => missing = Some(draw.id.clone().into_owned()),
+                    None => {}
+                },
             }
         }
         accounts.sort();
         accounts.dedup();
-        Drawn { path: accounts.into(), blocks: blocking, missing }
+        Drawn { path: accounts.into(), blocks: blocking, hard, missing }
     }
 
     /// Takes the next record; true when a lease of this incarnation was revoked.

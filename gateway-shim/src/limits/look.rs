@@ -39,6 +39,14 @@ pub enum Denied {
     Spool,
 }
 
+impl Denied {
+    /// True when trying again soon can help.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self, Self::Budget(denial) if denial.in_flight)
+    }
+}
+
 /// What one look at the book came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -97,6 +105,10 @@ impl LimitsCore {
     /// A blocking account that the log itself shows to be used up.
     fn spent(&self, path: &[AccountRef], amount: Money) -> Option<Denial> {
         let is_spent = |account: &&AccountRef| {
+            // A member's account may have no limit yet: its first lease request makes it one.
+            if self.fold.budget(&account.budget).is_none() {
+                return false;
+            }
             let limit = self.fold.limit(account);
             let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
             blocks(self.fold.mode(&account.budget))

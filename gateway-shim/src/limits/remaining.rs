@@ -3,6 +3,7 @@
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, Mode};
 use bursar_schemas::money::Money;
+use bursar_schemas::policy::Draw;
 
 use super::LimitsCore;
 
@@ -32,28 +33,34 @@ impl Remaining {
 }
 
 impl LimitsCore {
-    /// How the accounts stand that are in the log.
+    /// How the accounts stand that are in the log, and those of members that are still to be opened; by budget.
     #[must_use]
-    pub fn remaining(&self, accounts: &[AccountRef]) -> Vec<Remaining> {
-        let one = |account: &AccountRef| {
-            let found = self.fold.account(account)?;
-            let settled = self.settled(account);
-            Some(Remaining {
-                budget: account.budget.clone(),
-                mode: self.fold.mode(&account.budget),
-                limit: self.fold.limit(account),
-                settled,
-                set_aside: found.committed.minus_or_zero(settled),
-                resets_at: found.ends_at,
-            })
+    pub fn remaining(&self, draws: &[Draw<'_>], at: Micros) -> Vec<Remaining> {
+        let mut all: Vec<Remaining> = draws.iter().filter_map(|draw| self.standing_of(draw, at)).collect();
+        all.sort_by(|a, b| a.budget.cmp(&b.budget));
+        all
+    }
+
+    fn standing_of(&self, draw: &Draw<'_>, at: Micros) -> Option<Remaining> {
+        let budget = draw.id.clone().into_owned();
+        let known = self.fold.budget(&budget);
+        let (mode, limit) = known.map_or((draw.budget.mode, draw.budget.amount), |it| (it.mode, it.amount));
+        let Some((account, found)) = self.fold.account_at(&budget, at) else {
+            draw.on_demand(at)?;
+            let (settled, set_aside) = (Money::ZERO, Money::ZERO);
+            let resets_at = draw.ends_at(at);
+            return Some(Remaining { budget, mode, limit, settled, set_aside, resets_at });
         };
-        accounts.iter().filter_map(one).collect()
+        let settled = self.settled(account);
+        let set_aside = found.committed.minus_or_zero(settled);
+        Some(Remaining { budget, mode, limit, settled, set_aside, resets_at: found.ends_at })
     }
 
     /// What is left of the tightest budget that can refuse; none where none can.
     #[must_use]
     pub fn tightest(&self, accounts: &[AccountRef]) -> Option<Money> {
-        let refusing = accounts.iter().filter(|account| super::core::blocks(self.fold.mode(&account.budget)));
+        let known = accounts.iter().filter(|account| self.fold.budget(&account.budget).is_some());
+        let refusing = known.filter(|account| super::core::blocks(self.fold.mode(&account.budget)));
         refusing.map(|account| self.fold.limit(account).minus_or_zero(self.settled(account))).min()
     }
 }

@@ -135,7 +135,7 @@ impl Run {
             }
         };
         // Only where a budget needs the bound is a cap put in; otherwise the model's own rule stays.
-        let cap = candidate.bound.inject.filter(|_| admitted.drawn.blocks);
+        let cap = candidate.bound.inject.filter(|_| candidate.drawn.blocks);
         let changes = Changes {
             model: &candidate.target.model,
             cap: cap.map(|tokens| (cap_field(&candidate.target.model), tokens)),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::answer::Outgoing;
-use crate::gate::{about, authenticate};
+use crate::gate::{about, authenticate, end_user};
 use crate::refusal::{Known, put_request_id, refuse, shown};
 use crate::world::World;
 
@@ -94,18 +94,21 @@ pub(super) fn budgets(world: &World, headers: &HeaderMap) -> Response<Outgoing> 
         Ok(principal) => principal,
         Err(refused) => return refuse(world, id, Known::default(), &refused),
     };
-    let budgets = policy.directory.budgets(&about(&principal, id, now));
+    let mut about = about(&principal, id, now);
+    about.end_user = end_user(world, headers, None, &about.organisation);
+    let mut draws = policy.directory.budgets(&about);
+    draws.extend(policy.directory.budgets_of_targets(&about));
     let limits = world.limits(world.partition(&principal.organisation));
-    let standing =
-        limits.map(|limits| limits.remaining(&limits.drawn(&budgets, now).path)).unwrap_or_default();
+    let standing = limits.map(|limits| limits.remaining(&draws, now)).unwrap_or_default();
     let data: Vec<_> = standing
         .iter()
         .map(|one| {
-            let scope = budgets.iter().find(|budget| budget.id == one.budget).map(|budget| &budget.scope);
+            let draw = draws.iter().find(|draw| draw.id == one.budget);
             json!({
                 "object": "budget",
                 "id": one.budget,
-                "scope": scope,
+                "scope": draw.map(|draw| &draw.budget.scope),
+                "each": draw.and_then(|draw| draw.budget.each),
                 "mode": one.mode.word(),
                 "limit": one.limit,
                 "settled": one.settled,

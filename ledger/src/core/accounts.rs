@@ -107,6 +107,9 @@ pub(super) struct Accounts {
     pub changed: VecDeque<AccountIndex>,
     /// By account: whether it is in that queue. Apart from the rest, so that all of it stays at hand.
     queued: Vec<bool>,
+    /// Accounts that were named for the first time.
+    #[serde(skip)]
+    pub fresh: Vec<AccountIndex>,
 }
 
 impl Default for Accounts {
@@ -122,6 +125,7 @@ impl Default for Accounts {
             names: Vec::new(),
             changed: VecDeque::new(),
             queued: vec![false],
+            fresh: Vec::new(),
         }
     }
 }
@@ -141,6 +145,7 @@ impl Accounts {
         }
         let index = self.slots.len();
         windows.open.push((account.window, index));
+        self.fresh.push(index);
         self.slots.push(Slot::new(account.clone()));
         self.queued.push(false);
         index

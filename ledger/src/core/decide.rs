@@ -32,6 +32,7 @@ impl Core {
             if self.pending.contains(&Pending::Answer(request.lease)) {
                 continue;
             }
+            self.open_accounts_of(epoch, &request.accounts, out);
             match self.decide(request) {
                 Decision::Grant(amount) => self.grant(epoch, *cause, request, amount, out),
                 Decision::Refuse(reason, account) => {

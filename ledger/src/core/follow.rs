@@ -49,7 +49,7 @@ impl Core {
                 Standing::CatchingUp | Standing::Claiming { .. } | Standing::Standby => {}
             },
             Fact::LimitSet(set) => {
-                self.logged.insert(set.budget.clone());
+                self.log_limit(&set.budget);
                 self.plan.due.insert(set.budget.clone());
             }
             Fact::WindowMoved(moved) => self.window_moved(moved),
@@ -118,6 +118,7 @@ impl Core {
         self.policy_changed = true;
         out.push(Effect::Acting { epoch });
         self.requeue_balances();
+        self.look_at_all_members();
         let told = self.told;
         let findings = std::mem::take(&mut self.findings);
         self.beats_now = !findings.is_empty();

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, Mode, Recovery};
 use bursar_schemas::fold;
+use bursar_schemas::ids::Pseudonym;
 use bursar_schemas::money::Money;
-use bursar_schemas::policy::{Budget, PolicyState, Scope};
+use bursar_schemas::policy::{Budget, Each, Owners, PolicyState, Scope, UNNAMED};
 use bursar_schemas::position::partition_of;
 use bursar_schemas::window::{Span, Window, zone};
 use jiff::tz::TimeZone;
@@ -30,7 +31,10 @@ struct Planned {
     amount: Money,
     mode: Mode,
     recovery: Recovery,
-    raised: bool,
+    /// Each of these has an account of its own.
+    each: Option<Each>,
+    /// How many of them there may ever be.
+    members: usize,
     /// The window that held the last instant asked about.
     current: Option<Span>,
 }
@@ -75,7 +79,6 @@ impl Plan {
         now: Micros,
     ) {
         self.remember(policy, partition);
-        let raised: BTreeSet<&str> = policy.raises.iter().map(|it| it.budget.as_str()).collect();
         self.budgets = owned(policy, partition)
             .into_iter()
             .map(|(budget, _, zone)| {
@@ -85,7 +88,8 @@ impl Plan {
                     amount: budget.amount,
                     mode: budget.mode,
                     recovery: budget.recovery,
-                    raised: raised.contains(budget.id.as_str()),
+                    each: budget.each,
+                    members: usize::try_from(budget.most_members()).unwrap_or(usize::MAX),
                     current: None,
                 };
                 (budget.id.clone(), planned)
@@ -119,24 +123,63 @@ impl Plan {
 
     /// The limit that policy wants a budget to have; nothing for one that it does not have (any more).
     pub(super) fn wanted(&self, id: &str, policy: &PolicyState, now: Micros) -> Wanted {
-        let Some(planned) = self.budgets.get(id) else {
+        let Some(planned) = self.planned(id) else {
             let (mode, recovery) = (Mode::Hard, Recovery::Forfeit);
             return Wanted { amount: Money::ZERO, mode, recovery, version: (policy.version, 0) };
         };
-        let (amount, step) = match planned.raised {
-            true => policy.wanted_limit(id, now).unwrap_or((planned.amount, 0)),
-            false => (planned.amount, 0),
+        let (amount, step) = match policy.raises.is_empty() {
+            true => (planned.amount, 0),
+            false => policy.wanted_limit(id, now).unwrap_or((planned.amount, 0)),
         };
         let version = (policy.version, step);
         Wanted { amount, mode: planned.mode, recovery: planned.recovery, version }
     }
 
-    /// True when policy has the budget.
-    pub(super) fn has(&self, id: &str) -> bool {
-        self.budgets.contains_key(id)
+    /// The budget that an account's id names: one account for all, or a member's.
+    fn planned(&self, id: &str) -> Option<&Planned> {
+        let whole = self.budgets.get(id).filter(|planned| planned.each.is_none());
+        whole.or_else(|| self.budgets.get(member_of(id)?.0).filter(|planned| planned.each.is_some()))
     }
 
-    /// Whose a budget is, or was.
+    /// True when policy has the budget, with one account for all or a member's.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.planned(id).is_some()
+    }
+
+    /// True when each member of the budget has an account of its own, and the budget itself none.
+    pub(super) fn is_for_each(&self, id: &str) -> bool {
+        self.budgets.get(id).is_some_and(|planned| planned.each.is_some())
+    }
+
+    /// How many members may ever have an account like this one; none when it is no member's.
+    pub(super) fn most_members(&self, id: &str, policy: &PolicyState) -> Option<usize> {
+        let (budget, member) = member_of(id)?;
+        let planned = self.budgets.get(budget)?;
+        let is_one = match planned.each? {
+            Each::EndUser => member == UNNAMED || member.parse::<Pseudonym>().is_ok(),
+            Each::Key => policy.keys.contains_key(member),
+        };
+        is_one.then_some(planned.members)
+    }
+
+    /// The windows that are to be opened for a member's account that was named: the one named and the current one before
+    /// it, since an older one can never open; the current one where the one named is neither that nor the next.
+    pub(super) fn windows_on_demand(
+        &mut self,
+        account: &AccountRef,
+        newest: Option<&(i64, Span)>,
+        now: Micros,
+        timing: &Timing,
+    ) -> Vec<(AccountRef, Span)> {
+        let Some((budget, _)) = member_of(&account.budget) else { return Vec::new() };
+        let Some(planned) = self.budgets.get_mut(budget) else { return Vec::new() };
+        let mut due = planned.due(newest, now, timing);
+        let is_due = due.iter().any(|(window, _)| *window == account.window);
+        due.retain(|(window, span)| if is_due { *window <= account.window } else { span.holds(now) });
+        let own = |window| AccountRef { budget: account.budget.clone(), window };
+        due.into_iter().map(|(window, span)| (own(window), span)).collect()
+    }
+
     /// All owners known.
     pub(super) const fn owners(&self) -> &BTreeMap<String, Owner> {
         &self.owners
@@ -147,13 +190,13 @@ impl Plan {
         self.owners = owners;
     }
 
+    /// Whose a budget is, or was.
     pub(super) fn owner(&self, id: &str) -> Option<&Owner> {
-        self.owners.get(id)
+        self.owners.get(id).or_else(|| self.owners.get(member_of(id)?.0))
     }
 
-    /// Windows that should be open at a time and never were: the one that holds it, and the next one shortly
-    /// before. `newest` names each budget's newest window in the log; an older one can never open, so that one which
-    /// is not newer by its first second, of a budget whose kind of window has changed, gets the next id.
+    /// Windows that should be open at a time and never were. `newest` names each budget's newest window in the log.
+    /// Those of members are opened on demand.
     pub(super) fn windows(
         &mut self,
         newest: &BTreeMap<String, (i64, Span)>,
@@ -161,34 +204,46 @@ impl Plan {
         timing: &Timing,
     ) -> Vec<(AccountRef, Span)> {
         let mut windows = Vec::new();
-        for (id, planned) in &mut self.budgets {
-            let open_early = |span: &Span| {
-                let length = span.ends_at.map_or(0, |end| end.0.saturating_sub(span.starts_at.0));
-                Micros(timing.open_early.min(length / 10))
-            };
-            let is_near = |span: &Span| {
-                span.ends_at.is_some_and(|end| now.0.saturating_add(open_early(span).0) >= end.0)
-            };
-            if planned.current.is_none_or(|span| !span.holds(now)) {
-                planned.current = planned.window.span(now, &planned.zone).ok();
-            }
-            let next = planned.current.filter(is_near).and_then(|span| span.ends_at);
-            let next = next.and_then(|end| planned.window.span(end, &planned.zone).ok());
-            let newest = newest.get(id);
-            for span in [planned.current, next].into_iter().flatten() {
-                let window = match newest {
-                    Some((last, known)) if *last >= span.id() => {
-                        // A window that began and is not the one that policy wants now.
-                        let changed = known.starts_at <= now && *known != span && span.holds(now);
-                        changed.then(|| last.saturating_add(1))
-                    }
-                    _ => Some(span.id()),
-                };
-                windows.extend(window.map(|window| (AccountRef { budget: id.clone(), window }, span)));
-            }
+        for (id, planned) in self.budgets.iter_mut().filter(|(_, planned)| planned.each.is_none()) {
+            let due = planned.due(newest.get(id), now, timing);
+            let account = |window| AccountRef { budget: id.clone(), window };
+            windows.extend(due.into_iter().map(|(window, span)| (account(window), span)));
         }
         windows
     }
+}
+
+impl Planned {
+    /// Windows that should be open at a time and never were: the one that holds it, and the next one shortly
+    /// before. A window older than the newest can never open, so that one which is not newer by its first second, of a
+    /// budget whose kind of window has changed, gets the next id.
+    fn due(&mut self, newest: Option<&(i64, Span)>, now: Micros, timing: &Timing) -> Vec<(i64, Span)> {
+        let open_early = |span: &Span| {
+            let length = span.ends_at.map_or(0, |end| end.0.saturating_sub(span.starts_at.0));
+            timing.open_early.min(length / 10)
+        };
+        let is_near =
+            |span: &Span| span.ends_at.is_some_and(|end| now.0.saturating_add(open_early(span)) >= end.0);
+        if self.current.is_none_or(|span| !span.holds(now)) {
+            self.current = self.window.span(now, &self.zone).ok();
+        }
+        let next = self.current.filter(is_near).and_then(|span| span.ends_at);
+        let next = next.and_then(|end| self.window.span(end, &self.zone).ok());
+        let window = |span: Span| match newest {
+            Some((last, known)) if *last >= span.id() => {
+                // A window that began and is not the one that policy wants now.
+                let changed = known.starts_at <= now && *known != span && span.holds(now);
+                changed.then(|| (last.saturating_add(1), span))
+            }
+            _ => Some((span.id(), span)),
+        };
+        [self.current, next].into_iter().flatten().filter_map(window).collect()
+    }
+}
+
+/// Budget and member, where an account's id may be a member's.
+pub(super) fn member_of(id: &str) -> Option<(&str, &str)> {
+    id.rsplit_once('/')
 }
 
 /// The budgets of a partition's organisations, with their organisation and its zone.
@@ -198,22 +253,11 @@ fn owned(policy: &PolicyState, (partition, partitions): (u32, u32)) -> Vec<(&Bud
         .filter(|it| partition_of(&it.id, partitions) == partition)
         .filter_map(|it| Some((it.id.as_str(), zone(&it.time_zone).ok()?)))
         .collect();
-    let teams: BTreeMap<&str, &str> =
-        document.teams.iter().map(|it| (it.id.as_str(), it.organisation.as_str())).collect();
-    let projects: BTreeMap<&str, &str> =
-        document.projects.iter().map(|it| (it.id.as_str(), it.team.as_str())).collect();
-    let mut owned = Vec::new();
-    for budget in &document.budgets {
-        let organisation = match &budget.scope {
-            Scope::Organisation(id) => Some(id.as_str()),
-            Scope::Team(id) => teams.get(id.as_str()).copied(),
-            Scope::Project(id) => projects.get(id.as_str()).and_then(|team| teams.get(team)).copied(),
-            // A key may be issued after the budget that names it: until then the budget is nobody's.
-            Scope::Key(id) => policy.keys.get(id).map(|key| key.organisation.as_str()),
-        };
-        if let Some((organisation, zone)) = organisation.and_then(|id| ours.get_key_value(id)) {
-            owned.push((budget, *organisation, zone.clone()));
-        }
-    }
-    owned
+    let owners = Owners::new(policy);
+    // A key may be issued after the budget that names it: until then the budget is nobody's.
+    let owned = document.budgets.iter().filter_map(|budget| {
+        let (organisation, zone) = ours.get_key_value(owners.of(budget)?)?;
+        Some((budget, *organisation, zone.clone()))
+    });
+    owned.collect()
 }

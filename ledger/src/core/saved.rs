@@ -67,7 +67,8 @@ impl Core {
         core.policy = policy;
         // What policy wants is compared with the log once everything is read.
         core.policy_changed = true;
-        (core.logged, core.newest) = (planned.0, planned.1);
+        planned.0.iter().for_each(|budget| core.log_limit(budget));
+        core.newest = planned.1;
         core.plan.remember_owners(planned.2);
         (core.producers, core.accounts, core.attempts, core.leases, core.desk) = parts;
         (core.read, core.told) = (rest.0, rest.1);

@@ -12,33 +12,46 @@ impl Core {
     pub(super) fn set_limits(&mut self, epoch: u64, out: &mut Vec<Effect>) {
         let mut waits = Vec::new();
         for budget in std::mem::take(&mut self.plan.due) {
-            if self.pending.contains(&Pending::Limit(budget.clone())) {
-                // Compared again once the record under way is read back.
+            if self.plan.is_for_each(&budget) {
+                waits.extend(
+                    self.members_of(&budget).into_iter().filter(|it| !self.set_limit(epoch, it, out)),
+                );
+            }
+            if !self.set_limit(epoch, &budget, out) {
                 waits.push(budget);
-                continue;
             }
-            let mut wanted = self.plan.wanted(&budget, &self.policy, self.now);
-            let logged = self.fold.budget(&budget);
-            if let Some(logged) = logged.filter(|_| !self.plan.has(&budget)) {
-                (wanted.mode, wanted.recovery) = (logged.mode, logged.recovery);
-            }
-            if !wanted.differs(logged) {
-                continue;
-            }
-            self.pending_limits.insert(budget.clone(), (wanted.amount, wanted.mode));
-            let set = LimitSet {
-                head: self.head(),
-                epoch,
-                budget: budget.clone(),
-                amount: wanted.amount,
-                mode: wanted.mode,
-                recovery: wanted.recovery,
-                policy_version: wanted.version.0,
-                step: wanted.version.1,
-            };
-            self.append(Pending::Limit(budget), set, out);
         }
         self.plan.due.extend(waits);
+    }
+
+    /// Writes a budget's limit if policy wants it otherwise; false while a record about it is under way: they are
+    /// compared again once that is read back.
+    pub(super) fn set_limit(&mut self, epoch: u64, budget: &str, out: &mut Vec<Effect>) -> bool {
+        if self.pending.contains(&Pending::Limit(budget.to_owned())) {
+            return false;
+        }
+        let mut wanted = self.plan.wanted(budget, &self.policy, self.now);
+        let logged = self.fold.budget(budget);
+        if let Some(logged) = logged.filter(|_| !self.plan.has(budget)) {
+            (wanted.mode, wanted.recovery) = (logged.mode, logged.recovery);
+        }
+        let nothing = logged.is_none() && self.plan.is_for_each(budget);
+        if nothing || !wanted.differs(logged) {
+            return true;
+        }
+        self.pending_limits.insert(budget.to_owned(), (wanted.amount, wanted.mode));
+        let set = LimitSet {
+            head: self.head(),
+            epoch,
+            budget: budget.to_owned(),
+            amount: wanted.amount,
+            mode: wanted.mode,
+            recovery: wanted.recovery,
+            policy_version: wanted.version.0,
+            step: wanted.version.1,
+        };
+        self.append(Pending::Limit(budget.to_owned()), set, out);
+        true
     }
 
     /// Opens windows early, lets them drain at their end, and closes them after that.
@@ -73,7 +86,7 @@ impl Core {
         }
     }
 
-    fn move_window(
+    pub(super) fn move_window(
         &mut self,
         epoch: u64,
         (account, starts_at, ends_at): (

@@ -182,11 +182,8 @@ pub fn reserved(about: &About, attempt: u32) -> Reserved {
 }
 
 pub fn policy(version: u64, organisations: &[(&str, &str)]) -> PolicyPublished {
-    let organisation = |(id, zone): &(&str, &str)| Organisation {
-        id: (*id).to_owned(),
-        time_zone: (*zone).to_owned(),
-        cost_center: None,
-    };
+    let organisation =
+        |(id, zone): &(&str, &str)| Organisation { time_zone: (*zone).to_owned(), ..Organisation::new(id) };
     let document =
         Document { organisations: organisations.iter().map(organisation).collect(), ..Document::default() };
     PolicyPublished {

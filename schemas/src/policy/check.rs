@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{Document, PolicyError, Scope};
+use super::budget::{Budget, Each, Scope};
+use super::document::{Document, PolicyError};
 use crate::facts::{Mode, Recovery};
 use crate::money::Money;
 use crate::window;
@@ -45,10 +46,20 @@ impl Document {
                 Scope::Organisation(id) => organisations.contains(id),
                 Scope::Team(id) => teams.contains(id),
                 Scope::Project(id) => projects.contains(id),
-                // Keys are made after policy is published, so a budget may name one that is still to come.
-                Scope::Key(_) => true,
+                Scope::Provider(id) => providers.contains(id),
+                // Keys are made after policy is published, so a budget may name one that is still to come; models,
+                // tags and end users are named by requests.
+                Scope::Key(_)
+                | Scope::Model(_)
+                | Scope::Tag(..)
+                | Scope::EndUser(_)
+                | Scope::Pseudonym(_) => true,
             };
-            refer(holds, format!("budget {:?}", budget.id), budget.scope.to_string());
+            let place = format!("budget {:?}", budget.id);
+            refer(holds, place.clone(), budget.scope.to_string());
+            if let Some(id) = &budget.organisation {
+                refer(organisations.contains(id), place, format!("organisation {id:?}"));
+            }
         }
         for (owner, provider) in (self.models.iter())
             .flat_map(|model| {
@@ -58,25 +69,67 @@ impl Document {
         {
             refer(providers.contains(provider), owner, format!("provider {provider:?}"));
         }
+        for budget in &self.budgets {
+            self.check_budget(budget, &mut faults);
+        }
         self.check_values(&mut faults);
         if faults.is_empty() { Ok(()) } else { Err(PolicyError::Faults(faults)) }
+    }
+
+    fn check_budget(&self, budget: &Budget, faults: &mut Vec<String>) {
+        let mut fault = |what: &str| faults.push(format!("budget {:?}: {what}", budget.id));
+        if budget.amount < Money::ZERO {
+            fault("the amount is below nothing");
+        }
+        if budget.mode == Mode::Bounded || budget.recovery == Recovery::Journal {
+            fault("mode \"bounded\" and recovery \"journal\" are not served yet; use hard, soft or track with forfeit");
+        }
+        let named = budget.organisation.as_deref();
+        match &budget.scope {
+            Scope::Organisation(id) if named.is_some_and(|it| it != id) => {
+                fault("its organisation is another than that of its scope");
+            }
+            Scope::Team(_) | Scope::Project(_) | Scope::Key(_) if named.is_some() => {
+                fault("organisation is for budgets on models, providers, tags and end users only");
+            }
+            Scope::Model(_)
+            | Scope::Provider(_)
+            | Scope::Tag(..)
+            | Scope::EndUser(_)
+            | Scope::Pseudonym(_)
+                if named.is_none() && self.organisations.len() != 1 =>
+            {
+                fault("say whose it is with organisation = \"ID\": there is more than one");
+            }
+            _ => {}
+        }
+        if let Scope::Model(name) = &budget.scope
+            && self.models.iter().any(|model| model.id == *name)
+            && !self.models.iter().flat_map(|model| &model.targets).any(|target| target.model == *name)
+        {
+            fault("its scope names an alias; name the provider's model, since an attempt goes to one");
+        }
+        let alone = match budget.each {
+            Some(Each::EndUser) => matches!(budget.scope, Scope::EndUser(_) | Scope::Pseudonym(_)),
+            Some(Each::Key) => matches!(budget.scope, Scope::Key(_)),
+            None => false,
+        };
+        if alone {
+            fault("each is of no use where the scope is a single one");
+        }
+        if budget.members.is_some_and(|most| budget.each.is_none() || !(1..=1_000_000).contains(&most)) {
+            fault("members is for budgets with each, and from 1 to 1000000");
+        }
+        let own = |other: &&Budget| other.each.is_some() && budget.id.starts_with(&other.account_of(""));
+        if let Some(other) = self.budgets.iter().find(own) {
+            fault(&format!("its id looks like an account of a member of {:?}", other.id));
+        }
     }
 
     fn check_values(&self, faults: &mut Vec<String>) {
         for organisation in &self.organisations {
             if let Err(error) = window::zone(&organisation.time_zone) {
                 faults.push(format!("organisation {:?}: {error}", organisation.id));
-            }
-        }
-        for budget in &self.budgets {
-            if budget.amount < Money::ZERO {
-                faults.push(format!("budget {:?}: the amount is below nothing", budget.id));
-            }
-            if budget.mode == Mode::Bounded || budget.recovery == Recovery::Journal {
-                faults.push(format!(
-                    "budget {:?}: mode \"bounded\" and recovery \"journal\" are not served yet; use hard, soft or track with forfeit",
-                    budget.id
-                ));
             }
         }
         for model in self.models.iter().filter(|model| model.targets.is_empty()) {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::document::{Budget, Document, Provider, Scope, UnknownPrice};
+use super::document::{Document, Provider, UnknownPrice};
+use super::draws::{Draw, Draws};
 use super::state::{Issued, PolicyState};
 use crate::avro::Micros;
 use crate::facts::About;
@@ -90,7 +91,7 @@ pub struct Directory {
     principals: HashMap<Digest, Arc<Principal>>,
     providers: BTreeMap<String, Arc<Provider>>,
     routes: BTreeMap<String, Arc<Route>>,
-    budgets: BTreeMap<Scope, Vec<Arc<Budget>>>,
+    budgets: Draws,
 }
 
 impl Directory {
@@ -115,10 +116,7 @@ impl Directory {
                 Arc::new(Route { targets, fallback_on: model.fallback_on.clone() }),
             );
         }
-        let mut budgets: BTreeMap<Scope, Vec<Arc<Budget>>> = BTreeMap::new();
-        for budget in &document.budgets {
-            budgets.entry(budget.scope.clone()).or_default().push(Arc::new(budget.clone()));
-        }
+        let budgets = Draws::new(state);
         let live = state.keys.values().filter(|key| key.revoked.is_none());
         let principals = live.map(|key| (key.secret_hash, Arc::new(principal(&document, key)))).collect();
         let prices = with_overrides(prices, &document, state.version);
@@ -179,19 +177,28 @@ impl Directory {
         self.prices.find(price_name(&target.provider), &target.model, at)
     }
 
-    /// The budgets that a request draws on, sorted by id.
+    /// The budgets that a request draws on wherever it goes.
     #[must_use]
-    pub fn budgets(&self, about: &About) -> Vec<&Arc<Budget>> {
-        let scopes = [
-            Some(Scope::Organisation(about.organisation.clone())),
-            about.team.clone().map(Scope::Team),
-            about.project.clone().map(Scope::Project),
-            Some(Scope::Key(about.key.clone())),
-        ];
-        let mut found: Vec<_> =
-            scopes.iter().flatten().filter_map(|scope| self.budgets.get(scope)).flatten().collect();
-        found.sort_by(|a, b| a.id.cmp(&b.id));
-        found
+    pub fn budgets(&self, about: &About) -> Vec<Draw<'_>> {
+        self.budgets.of_request(about)
+    }
+
+    /// The budgets that an attempt at a target draws on beside those.
+    #[must_use]
+    pub fn budgets_of(&self, about: &About, target: &Target) -> Vec<Draw<'_>> {
+        self.budgets.of_target(about, &target.provider.id, &target.model)
+    }
+
+    /// The budgets that attempts at one target or another draw on beside those.
+    #[must_use]
+    pub fn budgets_of_targets(&self, about: &About) -> Vec<Draw<'_>> {
+        self.budgets.of_targets(about)
+    }
+
+    /// True when the organisation wants output caps lowered rather than requests refused.
+    #[must_use]
+    pub fn lowers_caps(&self, organisation: &str) -> bool {
+        self.document.organisations.iter().any(|found| found.id == organisation && found.lower_cap)
     }
 
     /// Models that the shipped table or policy prices for the document's providers at a time.

@@ -1,14 +1,13 @@
 //! The policy document as people write it (TOML) and as facts keep it (canonical JSON).
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Mode, Recovery};
+use super::budget::{Budget, Scope};
+use crate::ids::Pseudonym;
 use crate::meters::Meter;
 use crate::money::Money;
-use crate::window::Window;
 
 /// What is wrong with a policy document. Every message names the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +55,7 @@ pub struct Document {
     pub prices: Vec<PriceOverride>,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -83,6 +82,17 @@ pub struct Organisation {
     /// Cost centre of what no team or project charges elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_center: Option<String>,
+    /// Lowers the output cap of requests to what their budgets can still pay, instead of refusing them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lower_cap: bool,
+}
+
+impl Organisation {
+    /// An organisation in UTC.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self { id: id.to_owned(), time_zone: utc(), cost_center: None, lower_cap: false }
+    }
 }
 
 fn utc() -> String {
@@ -129,88 +139,6 @@ pub struct Project {
     /// Models and aliases that it may use; all that its team may when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
-}
-
-/// What a budget limits: `organisation:ID`, `team:ID`, `project:ID` or `key:ID`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// A whole organisation.
-    Organisation(String),
-    /// One team.
-    Team(String),
-    /// One project.
-    Project(String),
-    /// One virtual key.
-    Key(String),
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Organisation(id) => write!(f, "organisation:{id}"),
-            Self::Team(id) => write!(f, "team:{id}"),
-            Self::Project(id) => write!(f, "project:{id}"),
-            Self::Key(id) => write!(f, "key:{id}"),
-        }
-    }
-}
-
-impl Serialize for Scope {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Scope {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let unknown = || {
-            serde::de::Error::custom(format!(
-                "{text:?} is not a scope: expected organisation:ID, team:ID, project:ID or key:ID"
-            ))
-        };
-        let (kind, id) = text.split_once(':').ok_or_else(unknown)?;
-        let id = id.to_owned();
-        match kind {
-            "organisation" => Ok(Self::Organisation(id)),
-            "team" => Ok(Self::Team(id)),
-            "project" => Ok(Self::Project(id)),
-            "key" => Ok(Self::Key(id)),
-            _ => Err(unknown()),
-        }
-    }
-}
-
-/// A limit on what a scope may spend in a window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Budget {
-    /// Its id, unique among all budgets.
-    pub id: String,
-    /// What it limits.
-    pub scope: Scope,
-    /// How long the amount has to last.
-    pub window: Window,
-    /// Dollars a window, as a string.
-    pub amount: Money,
-    /// What it promises.
-    #[serde(default = "hard")]
-    pub mode: Mode,
-    /// How stranded money comes back.
-    #[serde(default = "forfeit", skip_serializing_if = "is_forfeit")]
-    pub recovery: Recovery,
-}
-
-const fn hard() -> Mode {
-    Mode::Hard
-}
-
-const fn forfeit() -> Recovery {
-    Recovery::Forfeit
-}
-
-fn is_forfeit(recovery: &Recovery) -> bool {
-    *recovery == Recovery::Forfeit
 }
 
 /// A provider of models.
@@ -326,18 +254,38 @@ impl Document {
         self.organisations.iter().find(|found| found.id == organisation).map(|found| found.time_zone.as_str())
     }
 
-    /// The organisation that a budget belongs to; none for a key's, which the key names.
+    /// The budget of that id; or the budget that gives each member an account of its own, and the member, where the id
+    /// is such an account's.
     #[must_use]
-    pub fn organisation_of(&self, scope: &Scope) -> Option<&str> {
-        let of_team =
-            |id: &str| self.teams.iter().find(|team| team.id == id).map(|team| team.organisation.as_str());
-        match scope {
-            Scope::Organisation(id) => {
-                self.organisations.iter().find(|found| found.id == *id).map(|found| found.id.as_str())
-            }
-            Scope::Team(id) => of_team(id),
-            Scope::Project(id) => of_team(&self.projects.iter().find(|project| project.id == *id)?.team),
-            Scope::Key(_) => None,
+    pub fn budget<'a>(&self, id: &'a str) -> Option<(&Budget, Option<&'a str>)> {
+        let named = |id: &str| self.budgets.iter().find(|found| found.id == id);
+        if let Some(found) = named(id) {
+            return Some((found, None));
         }
+        let (template, member) = id.rsplit_once('/')?;
+        named(template).filter(|found| found.each.is_some()).map(|found| (found, Some(member)))
+    }
+
+    /// The document with every end user that it names replaced by what `pseudonym` makes of organisation and name, so
+    /// that no name is published.
+    #[must_use]
+    pub fn with_pseudonyms(mut self, pseudonym: impl Fn(&str, &str) -> Pseudonym) -> Self {
+        let only = match self.organisations.as_slice() {
+            [only] => Some(only.id.clone()),
+            _ => None,
+        };
+        for budget in &mut self.budgets {
+            let Some(organisation) = budget.organisation.as_ref().or(only.as_ref()) else { continue };
+            if let Scope::EndUser(name) = &budget.scope {
+                budget.scope = Scope::Pseudonym(pseudonym(organisation, name));
+            }
+        }
+        self
+    }
+
+    /// True when it names an end user: such a document must not be published.
+    #[must_use]
+    pub fn names_end_users(&self) -> bool {
+        self.budgets.iter().any(|budget| matches!(budget.scope, Scope::EndUser(_)))
     }
 }

@@ -1,13 +1,22 @@
 //! Policy as reviewed files: the [`Document`], its checks, and the [`Directory`] that requests are resolved in.
 
+mod budget;
 mod check;
 mod directory;
 mod document;
+mod draws;
+mod owners;
 mod state;
 
+pub use budget::{Budget, Each, MEMBERS, Scope, UNNAMED};
 pub use directory::{Directory, Principal, Route, RouteError, Target};
 pub use document::{
-    Budget, Document, Model, ModelTarget, Organisation, PolicyError, PriceOverride, Project, Provider, Scope,
-    Team, UnknownPrice,
+    Document, Model, ModelTarget, Organisation, PolicyError, PriceOverride, Project, Provider, Team,
+    UnknownPrice,
 };
+pub use draws::Draw;
+pub use owners::Owners;
 pub use state::{Issued, PolicyState, PolicyVerdict, Raise};
+
+#[cfg(test)]
+mod tests;

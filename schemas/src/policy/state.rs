@@ -119,14 +119,15 @@ impl PolicyState {
         PolicyVerdict::Counted
     }
 
-    /// The limit that policy wants a budget to have at a time: its amount and all raises in force, never
-    /// below nothing. The second value is the step: it rises with each raise and each expiry.
+    /// The limit that policy wants a budget, or a member of one, to have at a time: its amount and all raises in force,
+    /// never below nothing. The second value is the step: it rises with each raise and each expiry. A raise of a budget
+    /// that gives each member an account is a raise of each.
     #[must_use]
     pub fn wanted_limit(&self, budget: &str, at: Micros) -> Option<(Money, u64)> {
-        let amount = self.document.budgets.iter().find(|found| found.id == budget)?.amount;
-        let mut limit = amount;
+        let (found, _) = self.document.budget(budget)?;
+        let mut limit = found.amount;
         let mut step = 0;
-        for raise in self.raises.iter().filter(|raise| raise.budget == budget) {
+        for raise in self.raises.iter().filter(|raise| raise.budget == budget || raise.budget == found.id) {
             step += 1;
             if raise.expires_at.is_some_and(|end| at >= end) {
                 step += 1;

@@ -71,6 +71,7 @@ marks! {
     BilledWhole "attempt: the provider charged all of R",
     TimedOutBilled "attempt: timed out and was billed all the same",
     FellBack "attempt: a fallback after an attempt that may have been billed",
+    OtherPath "attempt: a fallback drew on another path than the attempt before",
     Voided "attempt: given back whole",
     LostInCrash "attempt: in flight when its shim died",
     WholeR "attempt: settled at R for want of usage",

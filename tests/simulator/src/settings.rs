@@ -14,8 +14,11 @@ use crate::random::Random;
 /// One cent in pico-dollars.
 pub const CENT: i128 = 10_000_000_000;
 
-/// Names of the budgets; their places are their numbers.
-pub const BUDGETS: [&str; 5] = ["org", "red", "px", "blue", "py"];
+/// Ids of the budgets' accounts; their places are their numbers. One is the account of a member of its budget.
+pub const BUDGETS: [&str; 5] = ["org", "red", "px/k", "blue", "py"];
+
+/// The budget on the provider of the first target: a fallback draws on another path without it.
+pub const FIRST_TARGET: usize = 4;
 
 /// Kinds of the budgets' windows.
 pub const KINDS: [Kind; 5] = [Kind::Month, Kind::Day, Kind::Hour, Kind::Day, Kind::Total];

@@ -177,6 +177,7 @@ impl World {
 
     fn begin(&mut self) {
         self.publish();
+        self.issue_key();
         let start = self.now;
         for slot in 0..self.settings.ledgers {
             // With several ledgers, two begin at the same instant.

@@ -12,6 +12,7 @@ use super::requests::{Flight, Request, State};
 use super::{Broken, Event, World};
 use crate::marks::Mark;
 use crate::plan::Try;
+use crate::settings::FIRST_TARGET;
 
 impl World {
     /// An attempt may begin: its reservation goes on the record.
@@ -113,6 +114,14 @@ impl World {
         let more = self.requests[index].attempt + 1 < self.requests[index].tries.len();
         if more && now.outcome != AttemptOutcome::Answered {
             self.requests[index].attempt += 1;
+            if self.requests[index].budgets.contains(&FIRST_TARGET) {
+                self.hit(Mark::OtherPath);
+                self.requests[index].budgets.retain(|budget| *budget != FIRST_TARGET);
+                self.begin_wait(index, State::Drawing);
+                self.look(index)?;
+                self.sync(slot)?;
+                return Ok(true);
+            }
             let blocks = self.requests[index].drawn.as_ref().is_some_and(|drawn| drawn.blocks);
             self.begin_wait(index, State::Waiting(Patience::default()));
             if blocks {

@@ -193,7 +193,7 @@ impl World {
             }
             (Fact::WindowMoved(moved), Verdict::Counted) if moved.phase == Phase::Closed => {
                 match moved.account.budget.as_str() {
-                    "px" => self.hit(Mark::HourRolled),
+                    "px/k" => self.hit(Mark::HourRolled),
                     "red" | "blue" => self.hit(Mark::DayRolled),
                     _ => self.hit(Mark::MonthRolled),
                 }

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{BudgetRaised, Fact, Head, PolicyPublished, Role};
-use bursar_schemas::ids::ProducerId;
+use bursar_schemas::facts::{BudgetRaised, Fact, Head, KeyIssued, PolicyPublished, Role};
+use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::money::Money;
-use bursar_schemas::policy::{Budget, Document, Organisation, Project, Scope, Team};
+use bursar_schemas::policy::{Budget, Document, Each, Organisation, Project, Scope, Team};
 use bursar_schemas::window::Window;
 
 use super::{Event, World};
@@ -69,16 +69,15 @@ fn document(budgets: &[Budgeted; 5]) -> Document {
         tags: BTreeMap::new(),
         models: Vec::new(),
     };
+    let id = |number: usize| BUDGETS[number].split('/').next().unwrap_or_default();
     let budget = |(number, it): (usize, &Budgeted)| Budget {
-        id: BUDGETS[number].into(),
-        scope: scope(number),
-        window: window(KINDS[number]),
-        amount: Money::from_pico(it.amount),
         mode: it.mode,
         recovery: it.recovery,
+        each: BUDGETS[number].contains('/').then_some(Each::Key),
+        ..Budget::new(id(number), scope(number), window(KINDS[number]), Money::from_pico(it.amount))
     };
     Document {
-        organisations: vec![Organisation { id: "acme".into(), time_zone: "UTC".into(), cost_center: None }],
+        organisations: vec![Organisation::new("acme")],
         teams: vec![team("red"), team("blue")],
         projects: vec![project("px", "red"), project("py", "blue")],
         budgets: budgets.iter().enumerate().map(budget).collect(),
@@ -93,6 +92,22 @@ impl World {
         head.number = self.published.number;
         self.published.number += 1;
         head
+    }
+
+    /// Makes the key that is a member of a budget.
+    pub(super) fn issue_key(&mut self) {
+        let fact = KeyIssued {
+            head: self.policy_head(),
+            key: "k".into(),
+            secret_hash: Digest([1; 32]),
+            organisation: "acme".into(),
+            team: None,
+            project: None,
+            tags: BTreeMap::new(),
+            models: Vec::new(),
+            author: "ada".into(),
+        };
+        self.append_policy(fact.into());
     }
 
     /// Publishes the budgets as they are wanted now.

@@ -6,6 +6,8 @@ use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{Fact, LeaseId, Reserved};
 use bursar_schemas::ids::RequestId;
 use bursar_schemas::money::Money;
+use bursar_schemas::policy::Draw;
+use jiff::tz::TimeZone;
 
 use super::{Broken, Event, World};
 use crate::calendar::SECOND;
@@ -203,11 +205,20 @@ impl World {
             self.hit(Mark::LaggingPolicy);
         }
         let Some(node) = &self.shims[slot].node else {
-            return Drawn { path: Vec::new().into(), blocks: true, missing: Some(String::new()) };
+            return Drawn { path: Vec::new().into(), blocks: true, hard: true, missing: Some(String::new()) };
         };
-        let named: Vec<_> =
-            node.budgets.iter().filter(|it| budgets.iter().any(|number| BUDGETS[*number] == it.id)).collect();
-        node.core.drawn(&named, Micros(at))
+        let of = |account: &str| node.budgets.iter().find(|it| account.split('/').next() == Some(&it.id));
+        let utc = TimeZone::UTC;
+        let draw = |number: &usize| {
+            let account = BUDGETS[*number];
+            let budget = of(account)?;
+            Some(match account.split_once('/') {
+                None => Draw::whole(budget),
+                Some((_, member)) => Draw::member(budget, member, &utc),
+            })
+        };
+        let draws: Vec<_> = budgets.iter().filter_map(draw).collect();
+        node.core.drawn(&draws, Micros(at))
     }
 
     fn wait(
