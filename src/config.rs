@@ -48,6 +48,7 @@ pub(crate) struct ShimSettings {
     pub(crate) durability: bursar_schemas::facts::Durability,
     pub(crate) max_body_mebibytes: u32,
     pub(crate) lease_wait_milliseconds: u64,
+    pub(crate) outage_reserve_seconds: u64,
     pub(crate) acknowledge_milliseconds: u64,
     pub(crate) max_open_requests: usize,
     pub(crate) end_user_header: String,

@@ -68,8 +68,10 @@ pub struct ShimConfig {
 /// How leases are sized and given back.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseSizing {
-    /// A lease should last so many seconds at the recent rate of spending.
+    /// Seconds at the recent rate of spending that a lease should last in any case: the time from one refill to the next.
     pub horizon_seconds: u32,
+    /// So much longer it should last, to outlive a ledger that is silent; at the price of more money in leases.
+    pub outage_reserve: Duration,
     /// A lease without admissions for that long is given back.
     pub idle_after: Duration,
     /// A request for a lease without answer for that long is asked anew.
@@ -103,6 +105,7 @@ impl ShimConfig {
             digest_key,
             leases: LeaseSizing {
                 horizon_seconds: 3,
+                outage_reserve: Duration::ZERO,
                 idle_after: Duration::from_secs(15),
                 ask_again_after: Duration::from_secs(30),
             },

@@ -99,15 +99,35 @@ struct PathBook {
     refused_lately: bool,
     /// Spent per second of late.
     rate: Money,
+    /// The same over half a minute.
+    steady: Money,
     settled_since: Money,
     /// Recent size of a reservation.
     usual: Money,
 }
 
 impl PathBook {
-    fn target(&self, horizon_seconds: u32) -> Money {
-        let by_rate = times(self.rate, i128::from(horizon_seconds) * 3 / 2);
-        by_rate.max(times(self.usual, 4))
+    /// What should be left: half as much again as is spent from one refill to the next and in an outage to be outlived.
+    fn target(&self, sizing: &LeaseSizing) -> Money {
+        let seconds = i128::from(sizing.horizon_seconds) * 3 / 2;
+        times(self.rate, seconds).max(times(self.usual, 4)).plus(self.for_outage(sizing))
+    }
+
+    /// What is left when more should be asked for: a few reservations, a second of spending, or half of what is in
+    /// flight. With an outage to be outlived all of that, which nobody can top up when it swings, and what it takes.
+    fn low(&self, in_flight: Money, sizing: &LeaseSizing) -> Money {
+        let (usual, outage) = (times(self.usual, 2).max(self.rate), self.for_outage(sizing));
+        if outage.is_positive() {
+            usual.max(in_flight).plus(outage)
+        } else {
+            usual.max(Money::from_pico(in_flight.pico() / 2))
+        }
+    }
+
+    /// Half as much again as is spent in an outage to be outlived. The rate of late may be low by chance.
+    fn for_outage(&self, sizing: &LeaseSizing) -> Money {
+        let seconds = i128::from(sizing.outage_reserve.as_secs());
+        Money::from_pico(times(self.rate.max(self.steady), seconds).pico().saturating_mul(3) / 2)
     }
 }
 
@@ -205,7 +225,7 @@ impl LeaseBook {
         let lease = LeaseId { holder: self.holder, number: self.next };
         self.next += 1;
         book.asked = Some(Asked { lease, minimum, at: now });
-        let target = book.target(self.sizing.horizon_seconds).max(times(minimum, 4));
+        let target = book.target(&self.sizing).max(times(minimum, 4));
         Some(Ask { lease, path: Arc::clone(path), wanted: target.plus(self.in_flight(path)), minimum })
     }
 
@@ -213,7 +233,7 @@ impl LeaseBook {
     /// spending.
     pub fn ask_ahead(&mut self, path: &Path, now: Micros) -> Option<Ask> {
         let book = self.paths.get(path)?;
-        let low = times(book.usual, 2).max(book.rate).max(Money::from_pico(self.in_flight(path).pico() / 2));
+        let low = book.low(self.in_flight(path), &self.sizing);
         if !low.is_positive() || book.asked.is_some() || book.refused_lately || self.left(path) >= low {
             return None;
         }

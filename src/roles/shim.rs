@@ -124,6 +124,7 @@ fn shim_config(config: &Config, deployment: &Deployment) -> ShimConfig {
     settings.max_body_bytes = usize::try_from(own.max_body_mebibytes).unwrap_or(32) << 20;
     settings.max_open_requests = own.max_open_requests;
     settings.lease_wait = Duration::from_millis(own.lease_wait_milliseconds);
+    settings.leases.outage_reserve = Duration::from_secs(own.outage_reserve_seconds);
     settings.ack_timeout = Duration::from_millis(own.acknowledge_milliseconds);
     settings.end_user_header = own.end_user_header.to_ascii_lowercase();
     settings.on_spool_full = match own.on_spool_full {

@@ -9,7 +9,12 @@ use super::*;
 const HOLDER: ProducerId = ProducerId([7; 16]);
 
 fn book() -> LeaseBook {
+    book_for(Duration::ZERO)
+}
+
+fn book_for(outage_reserve: Duration) -> LeaseBook {
     let sizing = LeaseSizing {
+        outage_reserve,
         horizon_seconds: 3,
         idle_after: Duration::from_secs(15),
         ask_again_after: Duration::from_secs(30),
@@ -219,4 +224,16 @@ proptest! {
             prop_assert!(book.left(&path).pico() <= granted - used);
         }
     }
+}
+
+#[test]
+fn an_outage_to_be_outlived_lengthens_what_is_asked_for_and_when() {
+    let amounts = |outage: u64| {
+        let book = PathBook { rate: money(100), usual: money(1), ..PathBook::default() };
+        let sizing = book_for(Duration::from_secs(outage)).sizing;
+        (book.target(&sizing).pico(), book.low(money(0), &sizing).pico())
+    };
+    // 1.5 times three seconds of spending, asked for when a second of it is left; and so for a minute more.
+    assert_eq!(amounts(0), (400, 100));
+    assert_eq!(amounts(60), (9_400, 9_100));
 }

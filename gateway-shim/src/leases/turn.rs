@@ -1,5 +1,7 @@
 //! What goes back: each second, on a revocation, and to be granted anew in one piece.
 
+use std::sync::Arc;
+
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, LeaseId};
 use bursar_schemas::money::Money;
@@ -18,8 +20,10 @@ impl LeaseBook {
         for book in self.paths.values_mut() {
             let since = std::mem::take(&mut book.settled_since);
             book.refused_lately = false;
-            book.rate =
-                Money::from_pico((book.rate.pico().saturating_mul(3).saturating_add(since.pico())) / 4);
+            let mean = |of: Money, parts: i128| {
+                Money::from_pico(of.pico().saturating_mul(parts - 1).saturating_add(since.pico()) / parts)
+            };
+            (book.rate, book.steady) = (mean(book.rate, 4), mean(book.steady, 32));
         }
         self.leases.retain(|_, held| held.reserved.is_positive() || !held.path.iter().all(&gone));
         let mut numbers: Vec<u64> = self.leases.keys().copied().collect();
@@ -55,10 +59,19 @@ impl LeaseBook {
             held.stopped = true;
         }
         let idle = now.0.saturating_sub(held.used_at.0) >= idle_after && !held.reserved.is_positive();
-        if held.stopped || idle {
+        let (path, own, stopped) = (Arc::clone(&held.path), held.left(), held.stopped);
+        // What an outage would take is not idle, though nobody has needed it yet.
+        let kept = match self.paths.get(&path) {
+            Some(book) if book.for_outage(&self.sizing).is_positive() => {
+                book.low(self.in_flight(&path), &self.sizing)
+            }
+            _ => Money::ZERO,
+        };
+        if stopped || (idle && self.left(&path).minus(own) >= kept) {
             return self.give_back(number, Money::ZERO);
         }
-        let target = self.paths.get(&held.path)?.target(self.sizing.horizon_seconds);
+        let target = self.paths.get(&path)?.target(&self.sizing);
+        let held = self.leases.get_mut(&number)?;
         if held.left() <= times(target, 4) {
             held.ample_since = None;
             return None;

@@ -214,6 +214,7 @@ impl Settings {
             },
             sizing: LeaseSizing {
                 horizon_seconds: 3,
+                outage_reserve: Duration::from_secs(random.pick(&[0, 0, 20])),
                 idle_after: Duration::from_secs(random.pick(&[3, 15])),
                 ask_again_after: Duration::from_secs(random.pick(&[5, 30])),
             },
