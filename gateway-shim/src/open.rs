@@ -28,6 +28,8 @@ pub(crate) struct Attempt {
     pub(crate) model: String,
     pub(crate) accounts: Path,
     pub(crate) lease: Option<LeaseId>,
+    /// True when what is reserved is a true upper bound.
+    pub(crate) hard: bool,
     pub(crate) reserved: Money,
     pub(crate) price: Option<Arc<Price>>,
     /// True once the provider may have seen it.
@@ -145,7 +147,7 @@ impl OpenRequest {
 
     fn settled_fact(&self, attempt: Attempt, charge: Charge, learned: &Learned) -> Fact {
         let overrun = charge.amount.minus_or_zero(attempt.reserved);
-        if overrun.is_positive() && attempt.lease.is_some() {
+        if overrun.is_positive() && attempt.lease.is_some() && attempt.hard {
             self.world.metrics.overruns.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
                 request = %self.about.request,

@@ -131,6 +131,7 @@ fn attempt(admitted: &mut Admitted, index: usize, number: u32, lease: Option<fac
         model: candidate.target.model.clone(),
         accounts: Arc::clone(&candidate.drawn.path),
         lease,
+        hard: candidate.drawn.hard,
         reserved: candidate.bound.amount,
         price: candidate.price.take(),
         sent: false,

@@ -5,7 +5,8 @@
 //! | `follow` | what the log of `limits` says: the fold, epochs, and answers read back |
 //! | `spend` | what `spend` says: numbers and certificates, reservations, settlements, lease messages |
 //! | `plan`, `upkeep` | limits and windows that policy wants |
-//! | `decide` | grants, refusals, revocations, credits |
+//! | `decide`, `recall`, `reclaim` | grants, refusals, revocations, credits |
+//! | `members` | accounts of members, opened on demand |
 //! | `saved` | all of it as a snapshot |
 //! | `balance` | statements of how accounts stand, and the heartbeat |
 //!
@@ -26,6 +27,7 @@ mod members;
 mod plan;
 mod producers;
 mod recall;
+mod reclaim;
 mod saved;
 mod spend;
 mod terms;
@@ -62,6 +64,8 @@ pub struct Core {
     now: Micros,
     spread: u16,
     standing: Standing,
+    /// Since when it acts and has not paused: before that it may have missed what others said.
+    listening_since: Micros,
     /// Last sign of life under the current epoch.
     heard_at: Micros,
     /// How long a standby waits after it.
@@ -110,6 +114,7 @@ impl Core {
             now: Micros(0),
             spread: 0,
             standing: Standing::CatchingUp,
+            listening_since: Micros(0),
             heard_at: Micros(0),
             patience: config.timing.takeover_after,
             lost: 0,
@@ -166,11 +171,11 @@ impl Core {
                 self.claim(out);
             }
             Input::Pause { now } => {
-                self.now = self.now.max(now);
+                self.pass_to(now);
                 self.act(false, out);
             }
             Input::Tick { now, spread } => {
-                self.now = self.now.max(now);
+                self.pass_to(now);
                 self.spread = spread.min(1000);
                 self.watch(out);
                 self.act(true, out);
@@ -237,6 +242,7 @@ impl Core {
             self.set_limits(epoch, out);
             if ticked || self.policy_changed {
                 self.move_windows(epoch, out);
+                self.reclaim(epoch, out);
             }
             self.open_members(epoch, out);
             self.answer_ends(epoch, out);

@@ -135,7 +135,7 @@ impl Core {
     }
 
     /// True when a window is closed, or its closing is under way.
-    fn is_closing(&self, account: &AccountRef) -> bool {
+    pub(super) fn is_closing(&self, account: &AccountRef) -> bool {
         self.fold.account(account).is_none_or(|state| state.phase == Phase::Closed)
             || self.pending.contains(&Pending::Window(account.clone(), Phase::Closed))
     }
@@ -185,6 +185,10 @@ impl Core {
         let returns: Vec<((LeaseId, u64), Return)> =
             self.desk.returns.iter().map(|(key, entry)| (*key, *entry)).collect();
         for ((lease, number), entry) in returns {
+            if self.is_being_reclaimed(lease) {
+                // How much fits beside it is known once that is read back.
+                continue;
+            }
             let Some(state) = self.fold.lease(&lease).filter(|state| !state.closed) else {
                 // Its grant is not read back yet, when `limits` lags behind `spend`; or all its windows are closed, and
                 // there is nothing to credit.
@@ -197,8 +201,15 @@ impl Core {
                 self.desk.returns.remove(&(lease, number));
                 continue;
             }
+            // What a time-out has credited already does not come back twice.
+            let fits = |account: &AccountRef| {
+                let before = state.credited.get(account).copied().unwrap_or(Money::ZERO);
+                before.plus(entry.amount) <= state.amount
+            };
             let may_credit = |account: &&AccountRef| {
-                self.fold.may_credit(account, CreditReason::Returned) && !self.is_closing(account)
+                self.fold.may_credit(account, CreditReason::Returned)
+                    && !self.is_closing(account)
+                    && fits(account)
             };
             let accounts: Vec<AccountRef> = state.accounts.iter().filter(may_credit).cloned().collect();
             let due = entry.amount.is_positive() && !accounts.is_empty();

@@ -112,6 +112,7 @@ impl Core {
     fn begin_acting(&mut self, epoch: u64, out: &mut Vec<Effect>) {
         self.drop_pending();
         self.standing = Standing::Acting { epoch };
+        self.listening_since = self.now;
         self.lost = 0;
         self.patience = self.config.timing.takeover_after;
         self.appended_at = self.now;

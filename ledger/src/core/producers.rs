@@ -82,6 +82,12 @@ impl Producers {
         holds
     }
 
+    /// Running producers whose last fact is older.
+    pub(super) fn silent_since(&self, since: Micros) -> Vec<ProducerId> {
+        let silent = |producer: &&ProducerId| self.seen_at(producer).is_none_or(|at| at < since);
+        self.running.iter().filter(silent).copied().collect()
+    }
+
     /// Makes sure that a snapshot is of the same partition and deployment.
     pub(super) fn is_of(&self, other: &Self) -> Result<(), NotASnapshot> {
         if (self.lane, self.deployment_key) == (other.lane, other.deployment_key) {

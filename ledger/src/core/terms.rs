@@ -21,6 +21,9 @@ pub struct Timing {
     pub drain_at_most: i64,
     /// A request waits this long for money that is recalled from idle leases.
     pub recall_wait: i64,
+    /// A holder that wrote nothing for this time has its leases revoked, and a moment later what is unused of them goes
+    /// back to the bounded accounts of their paths; never to hard ones.
+    pub reclaim_after: i64,
     /// A shim counts as active when its last fact is no older.
     pub active_for: i64,
     /// An account is stated at once when money of it was settled; when only reservations changed, no more often.
@@ -39,6 +42,7 @@ impl Default for Timing {
             drain: 600 * SECOND,
             drain_at_most: 3600 * SECOND,
             recall_wait: 2 * SECOND,
+            reclaim_after: 120 * SECOND,
             active_for: 600 * SECOND,
             balance_every: SECOND / 5,
             statements: 5_000,

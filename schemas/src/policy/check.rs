@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::budget::{Budget, Each, Scope};
 use super::document::{Document, PolicyError};
-use crate::facts::{Mode, Recovery};
+use crate::facts::Recovery;
 use crate::money::Money;
 use crate::window;
 
@@ -81,8 +81,8 @@ impl Document {
         if budget.amount < Money::ZERO {
             fault("the amount is below nothing");
         }
-        if budget.mode == Mode::Bounded || budget.recovery == Recovery::Journal {
-            fault("mode \"bounded\" and recovery \"journal\" are not served yet; use hard, soft or track with forfeit");
+        if budget.recovery == Recovery::Journal {
+            fault("recovery \"journal\" is not served yet; use forfeit");
         }
         let named = budget.organisation.as_deref();
         match &budget.scope {

@@ -92,6 +92,8 @@ marks! {
     Granted "limits: a grant counted",
     GrantedToDead "limits: a grant counted for an incarnation that is gone",
     Credited "limits: a credit counted",
+    Reclaimed "limits: a silent holder's money went back to bounded accounts",
+    ReclaimedBesideHard "limits: it did so on a path with a hard account, which got none",
     PartCredited "limits: a credit counted for some accounts of the path only",
     Revoked "limits: a revocation counted",
     LeaseClosed "limits: a lease was closed",

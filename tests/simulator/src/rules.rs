@@ -37,6 +37,8 @@ pub struct Granted {
     pub amount: i128,
     /// What went back, by account.
     pub credited: BTreeMap<AccountRef, i128>,
+    /// Accounts that a time-out has credited.
+    pub reclaimed: BTreeSet<AccountRef>,
     numbers: BTreeSet<(CreditReason, u64)>,
 }
 
@@ -169,8 +171,8 @@ impl Rules {
             }
         }
         let accounts = it.accounts.clone();
-        let (credited, numbers) = (BTreeMap::new(), BTreeSet::new());
-        self.leases.insert(it.lease, Granted { accounts, amount, credited, numbers });
+        let (credited, reclaimed, numbers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        self.leases.insert(it.lease, Granted { accounts, amount, credited, reclaimed, numbers });
         true
     }
 
@@ -201,6 +203,9 @@ impl Rules {
             lease.numbers.insert((it.reason, it.number));
             for account in &taking {
                 *lease.credited.entry(account.clone()).or_default() += amount;
+                if it.reason == CreditReason::TimedOut {
+                    lease.reclaimed.insert(account.clone());
+                }
             }
         }
         for account in &taking {

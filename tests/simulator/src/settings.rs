@@ -161,7 +161,7 @@ fn budgets(random: &mut Random, scarce: bool) -> [Budgeted; 5] {
         i128::from(random.within(low, high) * factor) * CENT
     };
     let amounts = [cents(800, 8000), cents(300, 3000), cents(100, 1200), cents(200, 2500), cents(100, 3000)];
-    let soft = random.pick(&[Mode::Soft, Mode::Soft, Mode::Track, Mode::Hard]);
+    let soft = random.pick(&[Mode::Soft, Mode::Soft, Mode::Bounded, Mode::Bounded, Mode::Track, Mode::Hard]);
     let mut number = 0;
     amounts.map(|amount| {
         let mode = if number == 3 { soft } else { Mode::Hard };
@@ -208,6 +208,7 @@ impl Settings {
                 drain: seconds(2),
                 drain_at_most: seconds(10),
                 recall_wait: seconds(2),
+                reclaim_after: seconds(if calm { 40 } else { random.pick(&[6, 20]) }),
                 active_for: seconds(30),
                 balance_every: 500_000,
                 statements: random.pick(&[5, 2_500]),

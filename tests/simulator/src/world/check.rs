@@ -15,8 +15,9 @@ use crate::settings::BUDGETS;
 pub(super) struct Ceiling {
     most: i128,
     opened: i64,
-    /// Somebody credited what no holder returned, as soft and bounded accounts may be: nothing is promised.
-    open_ended: bool,
+    /// What was credited without having been returned, such as by a time-out: so much more may be spent, by a holder
+    /// that was only slow.
+    beyond: i128,
 }
 
 /// The last limit of a budget in the log.
@@ -37,7 +38,7 @@ impl World {
     pub(super) fn check(&mut self) -> Result<(), Broken> {
         for name in std::mem::take(&mut self.truth.touched) {
             let Some(account) = self.truth.account(&name) else { continue };
-            let Some(ceiling) = self.ceilings.get(&name).filter(|it| !it.open_ended) else {
+            let Some(ceiling) = self.ceilings.get(&name) else {
                 if account.billed > account.free {
                     let detail =
                         format!("{name:?} has no window in the log and {} is billed", account.billed);
@@ -48,10 +49,11 @@ impl World {
             if !self.rules.blocks(&name.budget) {
                 continue;
             }
-            let committed = self.rules.window(&name).map_or(0, |window| window.committed);
+            let committed = self.rules.window(&name).map_or(0, |window| window.committed) + ceiling.beyond;
             let leased = account.billed - account.free;
-            if leased > ceiling.most {
-                let detail = format!("{name:?}: {leased} is billed of at most {}", ceiling.most);
+            let most = ceiling.most.saturating_add(ceiling.beyond);
+            if leased > most {
+                let detail = format!("{name:?}: {leased} is billed of at most {most}");
                 return Err(("billed <= the limit in force at each grant", detail));
             }
             if leased > committed {
@@ -129,7 +131,13 @@ impl World {
     fn check_credit(&self, offset: u64, credit: &LeaseCredited) -> Result<(), Broken> {
         let named = self.naive.returned.get(&(credit.lease, credit.number));
         let (amount, cause) = (credit.amount.pico(), credit.cause.unwrap_or(u64::MAX));
-        let fits = credit.reason != CreditReason::Returned || named == Some(&(amount, cause));
+        let bounded = |account: &AccountRef| self.rules.limit(&account.budget).1 == Mode::Bounded;
+        let fits = match credit.reason {
+            CreditReason::Returned => named == Some(&(amount, cause)),
+            // By the mode in force when it was written; a later change is no fault.
+            CreditReason::TimedOut => self.settings.faults.modes || credit.accounts.iter().all(bounded),
+            CreditReason::Journal | CreditReason::Retired => true,
+        };
         if fits {
             return Ok(());
         }
@@ -137,7 +145,7 @@ impl World {
     }
 
     /// A record counts: what it means for the truth.
-    pub(super) fn record_counts(&mut self, fact: &Fact) -> Result<(), Broken> {
+    pub(super) fn record_counts(&mut self, fact: &Fact, honest: bool) -> Result<(), Broken> {
         match fact {
             Fact::LeaseGranted(grant) => {
                 self.hit(Mark::Granted);
@@ -148,12 +156,12 @@ impl World {
                     self.truth.change(grant.lease, self.now, |lease| lease.dead = true);
                 }
             }
-            Fact::LeaseCredited(credit) => self.credit_counts(credit)?,
+            Fact::LeaseCredited(credit) => self.credit_counts(credit, honest)?,
             Fact::LimitSet(set) => self.limit_counts(set),
             Fact::WindowMoved(moved) if moved.phase == Phase::Open => {
                 let (amount, mode) = self.rules.limit(&moved.account.budget);
                 let most = if blocking(mode) { amount } else { i128::MAX };
-                let ceiling = Ceiling { most, opened: self.now, open_ended: false };
+                let ceiling = Ceiling { most, opened: self.now, beyond: 0 };
                 self.ceilings.insert(moved.account.clone(), ceiling);
             }
             _ => {}
@@ -161,7 +169,7 @@ impl World {
         Ok(())
     }
 
-    fn credit_counts(&mut self, credit: &LeaseCredited) -> Result<(), Broken> {
+    fn credit_counts(&mut self, credit: &LeaseCredited, honest: bool) -> Result<(), Broken> {
         self.hit(Mark::Credited);
         let lease = self.rules.lease(&credit.lease);
         let closed = |name: &&AccountRef| self.rules.window(name).is_some_and(|it| it.phase == Phase::Closed);
@@ -184,11 +192,17 @@ impl World {
                 return Err(("what is credited was returned", detail));
             }
             CreditReason::Returned => {}
-            _ => {
+            reason => {
+                if reason == CreditReason::TimedOut && honest {
+                    self.hit(Mark::Reclaimed);
+                    if path.len() > credit.accounts.len() {
+                        self.hit(Mark::ReclaimedBesideHard);
+                    }
+                }
                 self.truth.change(credit.lease, self.now, |lease| lease.foreign = true);
                 for name in &credit.accounts {
                     if let Some(ceiling) = self.ceilings.get_mut(name) {
-                        ceiling.open_ended = true;
+                        ceiling.beyond += credit.amount.pico();
                     }
                 }
             }

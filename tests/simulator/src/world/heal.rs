@@ -126,7 +126,8 @@ impl World {
         for (id, (sum, _)) in returned.into_iter().filter(|(_, (_, offset))| *offset < mark) {
             let Some(lease) = self.rules.lease(&id) else { continue };
             for name in &lease.accounts {
-                let open = self.rules.window(name).is_some_and(|it| it.phase == Phase::Open);
+                let open = self.rules.window(name).is_some_and(|it| it.phase == Phase::Open)
+                    && !lease.reclaimed.contains(name);
                 let credited = lease.credited.get(name).copied().unwrap_or(0);
                 if open && credited != sum {
                     let detail = format!("{id} returned {sum} and {credited} came back to {name:?}");

@@ -154,7 +154,8 @@ impl World {
             self.mark_record(fact, verdict, writer);
             self.check_record(offset, fact, verdict, writer)?;
             if counts {
-                self.record_counts(fact)?;
+                let honest = !self.broker.writers[writer].confused;
+                self.record_counts(fact, honest)?;
             }
         }
         for slot in 0..self.ledgers.len() {

@@ -1,0 +1,93 @@
+//! What silent holders have unused goes back to the bounded accounts of its paths, after a time-out. A hard account never
+//! gets any of it: its holder may only be slow.
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{AccountRef, CreditReason, LeaseCredited, LeaseId, Mode};
+use bursar_schemas::fold;
+use bursar_schemas::money::Money;
+
+use super::desk::Pending;
+use super::{Core, Effect};
+
+/// A time-out credits a lease at most once, under this number.
+const NUMBER: u64 = 0;
+
+impl Core {
+    /// Revokes the leases of silent holders, so that one that lives gives them back itself; then credits the rest.
+    pub(super) fn reclaim(&mut self, epoch: u64, out: &mut Vec<Effect>) {
+        let now = self.now;
+        let ago = |wait: i64| Micros(now.0.saturating_sub(wait));
+        let timing = self.config.timing;
+        // Whoever begins to act has to listen for as long first.
+        if self.listening_since > ago(timing.reclaim_after) {
+            return;
+        }
+        let silent = self.producers.silent_since(ago(timing.reclaim_after));
+        let leases: Vec<LeaseId> = silent.into_iter().flat_map(|holder| self.leases.of(holder)).collect();
+        for id in leases {
+            let Some(lease) = self.fold.lease(&id).filter(|lease| !lease.closed) else { continue };
+            let accounts = self.reclaimed_by(lease);
+            let idle = |account: &AccountRef| self.leases.idle(&id, lease, account);
+            let amount = accounts.iter().map(idle).min().unwrap_or(Money::ZERO);
+            if !amount.is_positive() || self.desk.is_resolved(id, NUMBER) || self.is_being_credited(id) {
+                continue;
+            }
+            match self.leases.revoked_at(&id) {
+                None if !lease.revoked => self.revoke(epoch, id, out),
+                Some(at) if at > ago(timing.recall_wait) => {}
+                _ => self.reclaim_lease(epoch, id, (accounts, amount), out),
+            }
+        }
+    }
+
+    /// The accounts of a lease that a time-out may credit.
+    fn reclaimed_by(&self, lease: &fold::Lease) -> Vec<AccountRef> {
+        let takes = |account: &&AccountRef| {
+            self.fold.mode(&account.budget) == Mode::Bounded
+                && self.fold.may_credit(account, CreditReason::TimedOut)
+                && !self.is_closing(account)
+        };
+        lease.accounts.iter().filter(takes).cloned().collect()
+    }
+
+    /// True while a credit of the lease is under way, or a return of it waits for one.
+    fn is_being_credited(&self, lease: LeaseId) -> bool {
+        let credits = Pending::Credit(lease, 0)..=Pending::Credit(lease, u64::MAX);
+        let returns = (lease, 0)..=(lease, u64::MAX);
+        self.pending.range(credits).next().is_some() || self.desk.returns.range(returns).next().is_some()
+    }
+
+    /// True while a time-out's credit of the lease is under way.
+    pub(super) fn is_being_reclaimed(&self, lease: LeaseId) -> bool {
+        self.pending.contains(&Pending::Credit(lease, NUMBER))
+    }
+
+    /// The time moves on: after a pause of its own the ledger has to listen anew before it calls anybody silent.
+    pub(super) fn pass_to(&mut self, now: Micros) {
+        if now.0.saturating_sub(self.now.0) > self.config.timing.reclaim_after / 4 {
+            self.listening_since = now;
+        }
+        self.now = self.now.max(now);
+    }
+
+    fn reclaim_lease(
+        &mut self,
+        epoch: u64,
+        lease: LeaseId,
+        (accounts, amount): (Vec<AccountRef>, Money),
+        out: &mut Vec<Effect>,
+    ) {
+        let credit = LeaseCredited {
+            head: self.head(),
+            epoch,
+            lease,
+            number: NUMBER,
+            amount,
+            accounts,
+            reason: CreditReason::TimedOut,
+            cause: None,
+            read: self.read,
+        };
+        self.append(Pending::Credit(lease, NUMBER), credit, out);
+    }
+}
