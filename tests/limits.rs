@@ -11,6 +11,9 @@
 mod harness;
 
 use bursar_stand_in::provider::{ModelPrices, RunningStandIn, StandIn, StandInConfig};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use harness::{Place, Process, holding, pico, post, wait_for};
 use serde_json::{Value, json};
 
@@ -95,6 +98,23 @@ impl Running {
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let said = answer["model"].as_str().or(answer["error"]["message"].as_str());
         (status, said.unwrap_or_default().to_owned())
+    }
+
+    /// The whole answer, head included, of a request that would be answered with so many tokens.
+    fn whole(&self, body: &[u8], tokens: u64) -> String {
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        let body = body.replace("completion_tokens=1", &format!("completion_tokens={tokens}"));
+        let mut stream = TcpStream::connect(self.place.shim).unwrap();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: shim\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.key,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// As [`Running::ask`], once the ledger has taken in what came before.
@@ -231,7 +251,8 @@ amount = "4"
         let said = change(&["lower", "red", "3.5"]);
         assert!(said.starts_with("budget red has a limit of $1.50 until 20"), "{said}");
         wait_for("the cut to hold", || (running.row("red")["limit"] == "1.50").then_some(()));
-        let (status, why) = running.ask_settled(Some(ALICE), 2);
+        // More than what may be leased already, which a cut does not take back.
+        let (status, why) = running.ask_settled(Some(ALICE), 3);
         assert!(status == 429 && why.contains("Budget \"red\""), "{status} {why}");
         let said = change(&["raise", "red", "1.0", "--until", "2999-01-01T00:00:00Z"]);
         assert!(said.contains("$2.50 until 2999-01-01T00:00:00Z"), "{said}");
@@ -261,6 +282,63 @@ amount = "4"
         let reasons: Vec<&str> = history.iter().map(|row| row["reason"].as_str().unwrap()).collect();
         assert_eq!(reasons, ["for a test", "for a test", "for a test", "for a test", "reset: for a test"]);
         assert!(history.iter().all(|row| row["author"] == "operator"), "{history:?}");
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cap_is_lowered_to_what_is_left_where_policy_says_so() {
+    let providers = providers().await;
+    let budget = |lower: bool| {
+        format!(
+            "[[budget]]\nid = \"red\"\nscope = \"team:red\"\nwindow = \"day\"\namount = \"30.5\"\nlower_cap = {lower}\n"
+        )
+    };
+    let (off, on) = (policy(&providers, &budget(false)), policy(&providers, &budget(true)));
+    tokio::task::spawn_blocking(move || {
+        let running = Running::start(&off);
+        let (status, why) = running.ask_settled(None, 1000);
+        assert!(status == 429 && why.contains("Budget \"red\""), "{status} {why}");
+        let file = running.place.write("on.toml", &on);
+        running.place.run(&["apply", file.to_str().unwrap()]);
+        // Forty tokens are ready to be said: the cap that reaches the provider is what counts.
+        let lowered = wait_for("the policy to hold", || {
+            let answer = running.whole(&body(None, 1000), 40);
+            answer.starts_with("HTTP/1.1 200").then_some(answer)
+        });
+        let header = |name: &str| {
+            let line = lowered.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|value| value.trim().to_owned())
+        };
+        assert_eq!(header("x-bursar-output-cap:").as_deref(), Some("30"), "{lowered}");
+        assert!(lowered.contains("\"completion_tokens\":30"), "{lowered}");
+        // Half a dollar is left: below the least that is worth a call.
+        let (status, why) = running.ask_settled(None, 1000);
+        assert!(status == 429 && why.contains("is used up"), "{status} {why}");
+        assert_eq!(pico(running.row("red")["settled"].as_str().unwrap()) / pico("1"), 30);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounded_budget_goes_by_an_estimate_and_says_so() {
+    let providers = providers().await;
+    let budget = "[[budget]]\nid = \"red\"\nscope = \"team:red\"\nwindow = \"day\"\namount = \"3.5\"\nmode = \"bounded\"\n";
+    let policy = policy(&providers, budget);
+    tokio::task::spawn_blocking(move || {
+        let running = Running::start(&policy);
+        assert_eq!(running.row("red")["mode"], "bounded");
+        // A field without a rule has no bound, and passes all the same.
+        let mut odd: Value = serde_json::from_slice(&body(None, 2)).unwrap();
+        odd["messages"][0]["content"] =
+            json!([{"type": "text", "text": "stand-in completion_tokens=2"}, {"type": "unheard_of"}]);
+        let (status, answer) = post(running.place.shim, &running.key, odd.to_string().as_bytes());
+        assert_eq!(status, 200, "{answer}");
+        let (status, why) = running.ask_settled(None, 2);
+        assert!(status == 429 && why.contains("Budget \"red\""), "{status} {why}");
+        assert_eq!(running.ask_settled(None, 1).0, 200);
     })
     .await
     .unwrap();

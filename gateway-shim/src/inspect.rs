@@ -48,6 +48,8 @@ pub struct Shape {
     pub cap: Cap,
     /// Spans of `null` where a cap could stand, by field.
     pub empty_caps: Vec<(&'static str, Range<usize>)>,
+    /// Spans of the caps that the caller gave.
+    pub given_caps: Vec<Range<usize>>,
     /// Choices asked for.
     pub choices: u64,
     /// The service tier asked for, unless it is the ordinary one.
@@ -182,6 +184,7 @@ impl Shape {
             stream_options: None,
             cap: Cap::Absent,
             empty_caps: Vec::new(),
+            given_caps: Vec::new(),
             choices: 1,
             service_tier: None,
             user: None,
@@ -309,6 +312,8 @@ impl Reader<'_> {
             self.shape.empty_caps.push((name, span));
             return;
         }
+        let span = self.span(value);
+        self.shape.given_caps.push(span);
         match (value.parse::<u64>(), &self.shape.cap) {
             (Ok(tokens), Cap::Tokens(other)) => self.shape.cap = Cap::Tokens(tokens.max(*other)),
             (Ok(tokens), Cap::Absent) => self.shape.cap = Cap::Tokens(tokens),

@@ -54,6 +54,11 @@ impl Limits {
         self.inner.lock().remaining(draws, at)
     }
 
+    /// The most that one attempt on the path could reserve by what is known here.
+    pub(crate) fn affordable(&self, path: &[AccountRef]) -> Money {
+        self.inner.lock().affordable(path)
+    }
+
     /// What is left of the tightest budget that can refuse.
     pub(crate) fn tightest(&self, accounts: &[AccountRef]) -> Option<Money> {
         self.inner.lock().tightest(accounts)

@@ -4,6 +4,7 @@
 mod acknowledge;
 mod call;
 mod drafts;
+mod pay;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +24,6 @@ use bursar_schemas::producer::Draft;
 use crate::answer::{Outgoing, Passing};
 use crate::config::OnSpoolFull;
 use crate::gate::{Admitted, Candidate};
-use crate::leases::Path;
 use crate::limits::Denied;
 use crate::open::{Attempt, OpenRequest};
 use crate::refusal::{Refused, error, put_request_id};
@@ -33,6 +33,7 @@ use crate::world::World;
 use acknowledge::Acknowledgement;
 use call::{Called, Kept};
 use drafts::{begin, decided, opened};
+use pay::{first_choice, pay_less, set_aside};
 
 /// An admitted request with what its attempts have come to.
 struct Run {
@@ -65,61 +66,6 @@ pub(crate) async fn run(world: &Arc<World>, mut admitted: Admitted) -> Result<Re
     let failure = (StatusCode::BAD_GATEWAY, "provider_unreachable", "No provider could be reached.");
     let run = Run { admitted, open, acknowledgement, kept: None, failure };
     Ok(run.attempts(index).await)
-}
-
-/// The first target that can be tried and paid.
-async fn first_choice(
-    world: &World,
-    admitted: &mut Admitted,
-) -> Result<(usize, RouteReason, Option<facts::LeaseId>), Refused> {
-    let mut denied: Option<Denied> = None;
-    let mut beyond: Vec<(Path, Money)> = Vec::new();
-    for index in 0..admitted.candidates.len() {
-        let candidate = &admitted.candidates[index];
-        let (path, amount) = (&candidate.drawn.path, candidate.bound.amount);
-        // What a path could not pay a moment ago, it cannot pay now.
-        let dearer = beyond.iter().any(|(other, least)| other == path && amount >= *least);
-        if candidate.verdict != CandidateVerdict::Standby || dearer {
-            continue;
-        }
-        match set_aside(world, admitted, index).await {
-            Ok(lease) => {
-                let reason = if denied.is_some() { RouteReason::FallbackBudget } else { RouteReason::First };
-                return Ok((index, reason, lease));
-            }
-            Err(budget @ Denied::Budget(_)) => {
-                let candidate = &mut admitted.candidates[index];
-                candidate.verdict = CandidateVerdict::Unaffordable;
-                beyond.push((Arc::clone(&candidate.drawn.path), candidate.bound.amount));
-                // Where waiting helps the client is told so; else why the last resort was no help.
-                if !denied.as_ref().is_some_and(|denied: &Denied| denied.is_in_flight()) {
-                    denied = Some(budget);
-                }
-            }
-            Err(other) => return Err(Refused::of(other)),
-        }
-    }
-    Err(Refused::of(denied.unwrap_or(Denied::Unavailable("no target can be tried"))))
-}
-
-/// Money for one attempt: under a lease where the path has a blocking budget, and nothing otherwise.
-async fn set_aside(
-    world: &World,
-    admitted: &Admitted,
-    index: usize,
-) -> Result<Option<facts::LeaseId>, Denied> {
-    let Candidate { drawn, bound, .. } = &admitted.candidates[index];
-    let amount = bound.amount;
-    if !drawn.blocks || !amount.is_positive() {
-        return Ok(None);
-    }
-    let Some(limits) = world.limits(admitted.partition) else {
-        return Err(Denied::Unavailable("the partition is not served"));
-    };
-    let started = Instant::now();
-    let lease = limits.lease(world, &drawn.path, amount).await;
-    world.metrics.lease_wait.observe(started.elapsed());
-    lease.map(Some)
 }
 
 fn attempt(admitted: &mut Admitted, index: usize, number: u32, lease: Option<facts::LeaseId>) -> Attempt {
@@ -269,9 +215,15 @@ impl Run {
                 Ok(lease) => break lease,
                 Err(denied) => denied,
             };
-            self.admitted.candidates[next].verdict = CandidateVerdict::Unaffordable;
             // A budget on this target alone may be used up while the next one has money.
-            let Some(later) = self.next_after(next).filter(|_| matches!(denied, Denied::Budget(_))) else {
+            let later = self.next_after(next).filter(|_| matches!(denied, Denied::Budget(_)));
+            if later.is_none()
+                && let Some(lease) = pay_less(&world, &mut self.admitted, next).await
+            {
+                break Some(lease);
+            }
+            self.admitted.candidates[next].verdict = CandidateVerdict::Unaffordable;
+            let Some(later) = later else {
                 let route = decided(&self.open, &self.admitted, None, reason);
                 drafts.push(Draft { lane: self.open.lane(Topic::Routes), fact: route.into() });
                 return Err(self.last_word(outcome, &learned, drafts, Some(Refused::of(denied))).await);

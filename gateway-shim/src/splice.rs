@@ -25,7 +25,7 @@ pub struct Edit {
 pub struct Changes<'a> {
     /// The target's name of the model.
     pub model: &'a str,
-    /// The cap to inject, and its field.
+    /// The cap to put in, and its field; a cap that the caller gave is replaced where it stands.
     pub cap: Option<(&'static str, u64)>,
     /// Whether the usage chunk of a stream is to be asked for.
     pub ask_usage: bool,
@@ -40,7 +40,10 @@ pub fn edits(shape: &Shape, changes: &Changes<'_>) -> Vec<Edit> {
         let name = serde_json::Value::from(changes.model).to_string();
         edits.push(Edit { span: shape.model.span.clone(), with: name.into() });
     }
-    if let Some((field, tokens)) = changes.cap {
+    if let Some((_, tokens)) = changes.cap.filter(|_| !shape.given_caps.is_empty()) {
+        let lower = |span: &Range<usize>| Edit { span: span.clone(), with: tokens.to_string().into() };
+        edits.extend(shape.given_caps.iter().map(lower));
+    } else if let Some((field, tokens)) = changes.cap {
         match shape.empty_caps.iter().find(|(name, _)| *name == field) {
             Some((_, span)) => edits.push(Edit { span: span.clone(), with: tokens.to_string().into() }),
             None => inserted.push_str(&format!("\"{field}\":{tokens},")),
@@ -148,6 +151,14 @@ mod tests {
         );
         let same = Changes { model: "ab", cap: None, ask_usage: false };
         assert_eq!(apply(body, &same), body);
+    }
+
+    #[test]
+    fn a_cap_that_the_caller_gave_is_lowered_where_it_stands() {
+        let body = r#"{"max_tokens": 900,"model":"m","messages":[],"max_completion_tokens":800}"#;
+        let changes = Changes { model: "m", cap: Some(("max_tokens", 16)), ask_usage: false };
+        let lowered = r#"{"max_tokens": 16,"model":"m","messages":[],"max_completion_tokens":16}"#;
+        assert_eq!(apply(body, &changes), lowered);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Drawn {
     pub blocks: bool,
     /// True when an attempt must reserve a true upper bound: a hard budget is on the path.
     pub hard: bool,
+    /// True when a budget of the path wants output caps lowered rather than requests refused.
+    pub lower_cap: bool,
     /// A blocking budget whose window is not in the log (yet).
     pub missing: Option<String>,
 }
@@ -108,12 +110,13 @@ impl LimitsCore {
     #[must_use]
     pub fn drawn(&self, draws: &[Draw<'_>], at: Micros) -> Drawn {
         let mut accounts = Vec::with_capacity(draws.len());
-        let (mut blocking, mut hard, mut missing) = (false, false, None);
+        let (mut blocking, mut hard, mut lower_cap, mut missing) = (false, false, false, None);
         for draw in draws {
             // Before its first `LimitSet` a budget promises what policy says; no grant can count on it yet.
             let mode = self.fold.budget(&draw.id).map_or(draw.budget.mode, |found| found.mode);
             blocking |= blocks(mode);
             hard |= mode == Mode::Hard;
+            lower_cap |= draw.budget.lower_cap;
             match self.fold.account_at(&draw.id, at) {
                 Some((account, _)) => accounts.push(account.clone()),
                 // A member's account is opened by the first lease request or reservation that names it.
@@ -126,7 +129,7 @@ impl LimitsCore {
         }
         accounts.sort();
         accounts.dedup();
-        Drawn { path: accounts.into(), blocks: blocking, hard, missing }
+        Drawn { path: accounts.into(), blocks: blocking, hard, lower_cap, missing }
     }
 
     /// Takes the next record; true when a lease of this incarnation was revoked.

@@ -63,4 +63,22 @@ impl LimitsCore {
         let refusing = known.filter(|account| super::core::blocks(self.fold.mode(&account.budget)));
         refusing.map(|account| self.fold.limit(account).minus_or_zero(self.settled(account))).min()
     }
+
+    /// The most that one attempt on the path could reserve, by what is known here: what is uncommitted at each
+    /// blocking account and what is idle there in own leases, which can be granted anew in one piece.
+    #[must_use]
+    pub fn affordable(&self, path: &[AccountRef]) -> Money {
+        let blocks = |account: &&AccountRef| super::core::blocks(self.fold.mode(&account.budget));
+        let free = |account: &AccountRef| {
+            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            let held = self.book.held().filter(|held| !held.stopped && held.path.contains(account));
+            let idle: Money = held
+                .map(|held| {
+                    held.granted.minus(held.settled).minus(held.reserved).minus_or_zero(held.returned)
+                })
+                .sum();
+            self.fold.limit(account).minus(committed).plus(idle)
+        };
+        path.iter().filter(blocks).map(free).min().unwrap_or(Money::ZERO)
+    }
 }

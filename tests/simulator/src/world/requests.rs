@@ -205,7 +205,8 @@ impl World {
             self.hit(Mark::LaggingPolicy);
         }
         let Some(node) = &self.shims[slot].node else {
-            return Drawn { path: Vec::new().into(), blocks: true, hard: true, missing: Some(String::new()) };
+            let (path, missing) = (Vec::new().into(), Some(String::new()));
+            return Drawn { path, blocks: true, hard: true, lower_cap: false, missing };
         };
         let of = |account: &str| node.budgets.iter().find(|it| account.split('/').next() == Some(&it.id));
         let utc = TimeZone::UTC;
