@@ -1,6 +1,7 @@
 //! What a request's body says, read in one pass without building a tree: the spans that may have to be
 //! rewritten, and how much text it holds. Everything that has no rule is named, so that it has no bound.
 
+mod media;
 mod messages;
 
 use std::borrow::Cow;
@@ -58,6 +59,10 @@ pub struct Shape {
     pub user: Option<String>,
     /// Text that becomes input tokens.
     pub text: Text,
+    /// Images; what each is worth in tokens differs by model.
+    pub images: u64,
+    /// Tokens of audio, at most.
+    pub audio: u64,
     /// The first thing that has no rule for an upper bound.
     pub unbounded: Option<String>,
     /// Offset of the body's opening brace.
@@ -189,6 +194,8 @@ impl Shape {
             service_tier: None,
             user: None,
             text: Text::default(),
+            images: 0,
+            audio: 0,
             unbounded: None,
             open: text.find('{').unwrap_or(0),
         }

@@ -6,9 +6,9 @@ use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{CandidateVerdict, Endpoint, RefusalCode};
 use bursar_schemas::policy::{Route, Target, UnknownPrice};
 
-use super::draws::not_open;
 use super::Candidate;
-use crate::bound::{Bound, NoBound, Tokenizer, bound, estimate};
+use super::draws::not_open;
+use crate::bound::{Bound, NoBound, Rules, bound, estimate};
 use crate::inspect::Shape;
 use crate::limits::Drawn;
 use crate::refusal::Refused;
@@ -26,12 +26,14 @@ pub(super) fn judge(
     let (mut no_rule, mut closed) = (None, None);
     let candidate = |(target, drawn): (&Target, Drawn)| {
         let price = policy.directory.price(target, at).cloned();
-        let tokenizer = Tokenizer::of(target);
         let found = price.as_ref().ok_or(NoBound::Unpriced);
-        // Only a hard budget needs a true bound; the others go by what is likely.
-        let found = found.and_then(|price| match drawn.hard {
-            true => bound(endpoint, shape, tokenizer, price),
-            false => estimate(endpoint, shape, price),
+        // Only a hard budget needs a true bound, and a bounded one goes by what is likely; where none can refuse, what
+        // has no bound is estimated.
+        let found = found.and_then(|price| match (drawn.hard, drawn.blocks) {
+            (true, _) => bound(endpoint, shape, &Rules::of(target), price),
+            (false, true) => estimate(endpoint, shape, price),
+            (false, false) => bound(endpoint, shape, &Rules::of(target), price)
+                .or_else(|_| estimate(endpoint, shape, price)),
         });
         let (bound, mut verdict) = match found {
             Ok(bound) => (bound, CandidateVerdict::Standby),

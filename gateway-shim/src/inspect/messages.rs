@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::media::{Audio, Image};
 use super::{BodyError, Name, Shape};
 
 /// Tokens that a message adds besides its text: role, separators, the name.
@@ -154,6 +155,7 @@ impl<'de> Visitor<'de> for Object<'_> {
             Item::Message => PER_MESSAGE,
             Item::Part => PER_PART,
         });
+        let (mut says, mut holds) = (None, None);
         while let Some(Name(name)) = map.next_key()? {
             match (item, name.as_ref()) {
                 (Item::Message, "content") => {
@@ -166,10 +168,23 @@ impl<'de> Visitor<'de> for Object<'_> {
                 | (Item::Part, "text" | "refusal") => {
                     map.next_value_seed(Strings { shape: &mut *shape, depth: 0 })?;
                 }
+                (Item::Part, "image_url") => {
+                    let image: Option<Image<'de>> = map.next_value()?;
+                    holds = image.is_some().then_some("image_url");
+                    image.into_iter().for_each(|image| image.count(shape));
+                }
+                (Item::Part, "input_audio") => {
+                    let audio: Option<Audio<'de>> = map.next_value()?;
+                    holds = audio.is_some().then_some("input_audio");
+                    audio.into_iter().for_each(|audio| audio.count(shape));
+                }
                 (Item::Part, "type") => {
                     let Name(kind) = map.next_value()?;
-                    if !matches!(kind.as_ref(), "text" | "refusal") {
-                        shape.no_rule(|| format!("messages[].content[].{}", short(&kind)));
+                    match kind.as_ref() {
+                        "text" | "refusal" => {}
+                        "image_url" => says = Some("image_url"),
+                        "input_audio" => says = Some("input_audio"),
+                        _ => shape.no_rule(|| format!("messages[].content[].{}", short(&kind))),
                     }
                 }
                 (_, other) => {
@@ -180,6 +195,10 @@ impl<'de> Visitor<'de> for Object<'_> {
                     }
                 }
             }
+        }
+        // What it says it is and does not hold could be found elsewhere.
+        if let Some(kind) = says.filter(|kind| holds != Some(*kind)) {
+            shape.no_rule(|| format!("messages[].content[].{kind}"));
         }
         Ok(())
     }
