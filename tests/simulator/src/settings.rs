@@ -226,4 +226,33 @@ impl Settings {
             faults,
         }
     }
+
+    /// A world without faults under an even load of fifty requests a second, with an amount a day for all of it.
+    #[must_use]
+    pub fn steady(shims: usize, a_day: i128, outage: u64, seconds: i64) -> Self {
+        let budget = |amount| Budgeted { amount, mode: Mode::Hard, recovery: Recovery::Forfeit };
+        Self {
+            seed: 1,
+            shims,
+            ledgers: 1,
+            // 2026-11-05T13:00:00Z.
+            start: 1_793_883_600 * SECOND,
+            span: seconds * SECOND,
+            request_every: SECOND / 50,
+            usual_cents: 1,
+            budgets: [30 * a_day, a_day, a_day, a_day, a_day].map(budget),
+            delay: 20_000,
+            lag: 15_000,
+            batch: 32,
+            faults: Faults::default(),
+            timing: Timing::default(),
+            sizing: LeaseSizing {
+                horizon_seconds: 3,
+                outage_reserve: Duration::from_secs(outage),
+                idle_after: Duration::from_secs(15),
+                ask_again_after: Duration::from_secs(30),
+            },
+            waits: Waits { lease: Duration::from_secs(2), silence: Duration::from_secs(10) },
+        }
+    }
 }

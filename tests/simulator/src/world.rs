@@ -12,10 +12,13 @@ mod policy;
 mod recovery;
 mod requests;
 mod shims;
+mod steady;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
+
+pub use steady::{Steady, load};
 
 use bursar_schemas::facts::AccountRef;
 use bursar_schemas::ids::{Digest, ProducerId};
