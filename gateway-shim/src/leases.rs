@@ -201,15 +201,20 @@ impl LeaseBook {
         Some(LeaseId { holder: self.holder, number })
     }
 
-    /// An attempt is over: its reservation is replaced by what it cost.
-    pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) {
-        if let Some(held) = self.leases.get_mut(&lease.number) {
-            held.reserved = held.reserved.minus(reserved);
-            held.settled = held.settled.plus(amount);
-            if let Some(book) = self.paths.get_mut(&held.path) {
-                book.settled_since = book.settled_since.plus(amount);
-            }
+    /// An attempt is over: its reservation is replaced by what it cost. What that frees under a stopped lease goes
+    /// back at once, since somebody may be waiting for it.
+    pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) -> Vec<GiveBack> {
+        let Some(held) = self.leases.get_mut(&lease.number) else { return Vec::new() };
+        held.reserved = held.reserved.minus(reserved);
+        held.settled = held.settled.plus(amount);
+        let mut usual = Money::ZERO;
+        if let Some(book) = self.paths.get_mut(&held.path) {
+            book.settled_since = book.settled_since.plus(amount);
+            usual = book.usual;
         }
+        // Not for every crumb: each return is a record, and so is its credit.
+        let due = held.stopped && (held.left() >= usual || !held.reserved.is_positive());
+        if due { self.give_back_at_once(lease.number) } else { Vec::new() }
     }
 
     /// What to ask for so that `minimum` fits; none while a question is open that would help. One for more than

@@ -64,12 +64,14 @@ impl Limits {
         self.inner.lock().tightest(accounts)
     }
 
-    /// An attempt is over.
-    pub(crate) fn settle(&self, lease: LeaseId, reserved: Money, amount: Money) {
-        self.inner.lock().settle(lease, reserved, amount);
+    /// An attempt is over. What is to be given back belongs after the fact that says so.
+    #[must_use]
+    pub(crate) fn settle(&self, lease: LeaseId, reserved: Money, amount: Money) -> Vec<GiveBack> {
+        let given = self.inner.lock().settle(lease, reserved, amount);
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.changed.notify_waiters();
         }
+        given
     }
 
     /// Takes a record; true when a lease of this shim was revoked.

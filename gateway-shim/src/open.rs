@@ -14,7 +14,7 @@ use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::price::Price;
 use bursar_schemas::producer::Draft;
 
-use crate::leases::Path;
+use crate::leases::{GiveBack, Path};
 use crate::owed::{Owed, owed};
 use crate::scan::Learned;
 use crate::usage::Reported;
@@ -58,6 +58,8 @@ pub(crate) struct OpenRequest {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) answer_bytes: u64,
     pub(crate) closed: bool,
+    /// What the end of an attempt gave back of its lease, to be written after the attempt's own facts.
+    pub(crate) given: Vec<GiveBack>,
 }
 
 fn us(duration: Duration) -> u64 {
@@ -120,7 +122,7 @@ impl OpenRequest {
         if let Some(lease) = attempt.lease
             && let Some(limits) = self.world.limits(self.partition)
         {
-            limits.settle(lease, attempt.reserved, amount);
+            self.given.extend(limits.settle(lease, attempt.reserved, amount));
         }
         let ended = AttemptEnded {
             head: self.head(""),
@@ -223,10 +225,16 @@ impl OpenRequest {
         self.note(drafts);
     }
 
-    /// Writes facts of this request, unless it passed without any.
-    pub(crate) fn note(&self, drafts: Vec<Draft>) {
+    /// Writes facts of this request, unless it passed without any, and then what its attempts gave back.
+    pub(crate) fn note(&mut self, drafts: Vec<Draft>) {
         if self.recorded {
             self.world.note(drafts);
+        }
+        let given = std::mem::take(&mut self.given);
+        if !given.is_empty()
+            && let Some(limits) = self.world.limits(self.partition)
+        {
+            self.world.give_back(limits, given);
         }
     }
 }

@@ -104,6 +104,7 @@ fn open(world: &Arc<World>, admitted: &Admitted) -> OpenRequest {
         first_byte: None,
         answer_bytes: 0,
         closed: false,
+        given: Vec::new(),
     }
 }
 
@@ -123,6 +124,7 @@ fn take_unrecorded(
     // Gives the reservation back to the book; no fact opened the request, so none closes it.
     open.end_attempt(AttemptOutcome::Unreachable, &Learned::default(), &mut Vec::new());
     open.closed = true;
+    open.note(Vec::new());
     let (code, message) = if full {
         (RefusalCode::SpoolFull, "No facts can be written at the moment.")
     } else {

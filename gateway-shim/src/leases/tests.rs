@@ -128,9 +128,30 @@ fn idle_and_ended_leases_go_back() {
     book.reserve(&path, money(30), second(20)).unwrap();
     let given = GiveBack { lease, number: 1, amount: money(70), last: false };
     assert_eq!(book.turn(second(21), |_| true, never), [given], "its window has ended");
-    book.settle(lease, money(30), money(10));
     let given = GiveBack { lease, number: 2, amount: money(20), last: true };
-    assert_eq!(book.turn(second(22), |_| true, never), [given]);
+    assert_eq!(
+        book.settle(lease, money(30), money(10)),
+        [given],
+        "not a turn later: somebody may wait for it"
+    );
+    assert_eq!(book.turn(second(22), |_| true, never), []);
+}
+
+#[test]
+fn what_a_revoked_lease_gets_back_goes_on_at_once_but_not_in_crumbs() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let lease = leased(&mut book, &path, 100, second(0));
+    for _ in 0..4 {
+        // By the eighth: a reservation is usually of 11 or so.
+        book.reserve(&path, money(25), second(0)).unwrap();
+    }
+    book.revoked(lease);
+    assert_eq!(book.give_back_stopped(), [], "all of it is in flight");
+    let given = |number, amount, last| GiveBack { lease, number, amount: money(amount), last };
+    assert_eq!(book.settle(lease, money(25), money(20)), [], "five would be a crumb");
+    assert_eq!(book.settle(lease, money(25), money(10)), [given(1, 20, false)]);
+    assert_eq!(book.settle(lease, money(25), money(24)), []);
+    assert_eq!(book.settle(lease, money(25), money(22)), [given(2, 4, true)], "the last closes it");
 }
 
 #[test]

@@ -110,6 +110,14 @@ impl LeaseBook {
         returned
     }
 
+    /// Gives back what is left of one lease.
+    pub(super) fn give_back_at_once(&mut self, number: u64) -> Vec<GiveBack> {
+        match self.give_back(number, Money::ZERO) {
+            Some(given) => self.after_unsent(vec![given]),
+            None => Vec::new(),
+        }
+    }
+
     /// Gives back all that is idle in leases that draw on an account, so that it can be granted anew in one
     /// piece.
     pub fn give_back_sharing(&mut self, account: Option<&AccountRef>) -> Vec<GiveBack> {

@@ -186,9 +186,11 @@ impl LimitsCore {
         self.balances.get(account).copied().unwrap_or(Money::ZERO)
     }
 
-    /// An attempt is over: its reservation is replaced by what it cost.
-    pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) {
-        self.book.settle(lease, reserved, amount);
+    /// An attempt is over: its reservation is replaced by what it cost. What is to be given back belongs after the
+    /// fact that says so.
+    #[must_use]
+    pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) -> Vec<GiveBack> {
+        self.book.settle(lease, reserved, amount)
     }
 
     /// A turn of about a second: what is not needed goes back.

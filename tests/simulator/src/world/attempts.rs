@@ -34,7 +34,9 @@ impl World {
         if !self.write(slot, vec![reserved.clone().into()]) {
             // Not on the record, so not sent: the money stays in the book.
             if let Some(lease) = lease {
-                self.shim_core(slot, |core| core.settle(lease, reserved.amount, Money::ZERO));
+                let given = self.shim_core(slot, |core| core.settle(lease, reserved.amount, Money::ZERO));
+                self.note_returns(slot, &given);
+                self.write_returns(slot, given);
                 self.notify(slot);
             }
             self.requests[index].state = State::Over;
@@ -98,9 +100,10 @@ impl World {
             return Err(("an attempt is settled at no less than its bill", detail));
         }
         self.truth.bill(&accounts, billed, flight.leased());
+        let mut given = Vec::new();
         if let Some(lease) = flight.lease {
             let (reserved, cost) = (Money::from_pico(flight.bound), Money::from_pico(amount));
-            self.shim_core(slot, |core| core.settle(lease, reserved, cost));
+            given = self.shim_core(slot, |core| core.settle(lease, reserved, cost));
             self.truth.change(lease, self.now, |it| {
                 it.in_flight -= flight.bound;
                 it.billed += billed;
@@ -110,6 +113,8 @@ impl World {
         }
         let fact = ending(&flight.reserved, rule, Money::from_pico(amount), self.shim_head(slot));
         self.write(slot, vec![fact]);
+        self.note_returns(slot, &given);
+        self.write_returns(slot, given);
         self.requests[index].state = State::Over;
         let more = self.requests[index].attempt + 1 < self.requests[index].tries.len();
         if more && now.outcome != AttemptOutcome::Answered {
