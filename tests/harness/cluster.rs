@@ -152,6 +152,22 @@ impl Role {
         process.kill();
     }
 
+    /// SIGSTOP: its connections stay open and nothing moves; until [`Role::thaw`].
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on, as if it had slept.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.lock().unwrap();
+        let id = process.as_ref().expect("a role that runs").child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
     /// SIGTERM, and a good end.
     pub fn stop(&self) {
         self.process.lock().unwrap().take().expect("a role that runs").stop();
@@ -234,15 +250,9 @@ impl Cluster {
     pub fn add(&mut self, name: &str, command: &str) {
         let data = self.place.data().join(name);
         std::fs::create_dir_all(&data).unwrap();
-        let admin = match command {
-            "ledger" => self.place.admin,
-            _ => free_address(),
-        };
-        let listen = if self.roles.iter().any(|it| it.command == "shim") || command != "shim" {
-            free_address()
-        } else {
-            self.place.shim
-        };
+        let first = !self.roles.iter().any(|it| it.command == command);
+        let admin = if command == "ledger" && first { self.place.admin } else { free_address() };
+        let listen = if command == "shim" && first { self.place.shim } else { free_address() };
         if command == "query" {
             self.place.query = Some(admin);
         }

@@ -129,6 +129,19 @@ impl LeaseBook {
         self.after_unsent(found)
     }
 
+    /// Gives back what is left in leases of the path that hold too little for the amount and for a usual reservation.
+    /// Near a budget's end nearly all of the money would lie in such crumbs otherwise.
+    pub fn give_back_crumbs(&mut self, path: &[AccountRef], amount: Money) -> Vec<GiveBack> {
+        let Some(book) = self.paths.get(path) else { return Vec::new() };
+        let least = book.usual.min(amount);
+        let is_crumb = |number: &&u64| {
+            self.leases.get(number).is_some_and(|held| held.left().is_positive() && held.left() < least)
+        };
+        let numbers: Vec<u64> = book.leases.iter().filter(is_crumb).copied().collect();
+        let found = numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect();
+        self.after_unsent(found)
+    }
+
     /// Gives back what is left in leases under which admission has stopped.
     pub fn give_back_stopped(&mut self) -> Vec<GiveBack> {
         let mut numbers: Vec<u64> =

@@ -96,6 +96,9 @@ impl LimitsCore {
             patience.floor = Some(count);
         }
         let ask = self.book.ask(path, amount, now);
+        if ask.is_some() {
+            given.extend(self.book.give_back_crumbs(path, amount));
+        }
         if ask.is_none() && self.silent(path, now) {
             return Step::Deny(Denied::Unavailable("the ledger is silent"));
         }

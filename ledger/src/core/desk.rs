@@ -116,6 +116,12 @@ impl Desk {
         self.resolved.contains(&(lease, number))
     }
 
+    /// What a lease's holder gave back and the log has not credited yet.
+    pub(super) fn returning(&self, lease: LeaseId) -> Money {
+        let entries = self.returns.range((lease, 0)..=(lease, u64::MAX));
+        entries.filter(|(key, _)| !self.resolved.contains(key)).map(|(_, entry)| entry.amount).sum()
+    }
+
     /// A lease is closed: nothing of it waits any more.
     pub(super) fn close(&mut self, lease: LeaseId) {
         self.forget(lease);

@@ -53,6 +53,10 @@ impl Core {
         for id in &slot.live {
             let Some(lease) = self.fold.lease(id) else { continue };
             let unused = self.leases.idle(id, lease, account);
+            // What its holder gave back is credited as soon as the log has taken that.
+            let returning = self.desk.returning(*id).min(unused);
+            covered = covered.plus(returning);
+            let unused = unused.minus(returning);
             if !unused.is_positive() {
                 continue;
             }
