@@ -53,7 +53,6 @@ fn directory(document: Document) -> Directory {
     let mut state = PolicyState::default();
     assert_eq!(state.apply(&Fact::from(published)), PolicyVerdict::Counted);
     assert_eq!(state.document, document, "the canonical form reads back");
-    let mut head = head;
     head.number = 1;
     let issued = KeyIssued {
         head,
