@@ -68,7 +68,7 @@ pub struct ShimConfig {
 /// How leases are sized and given back.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseSizing {
-    /// Seconds at the recent rate of spending that a lease should last in any case: the time from one refill to the next.
+    /// Seconds at the recent rate of spending that a lease should last in any case: from one refill to the next.
     pub horizon_seconds: u32,
     /// So much longer it should last, to outlive a ledger that is silent; at the price of more money in leases.
     pub outage_reserve: Duration,

@@ -1,8 +1,8 @@
 //! What a target makes of text, images and audio. Where nothing is known of a model there is no rule.
 //!
-//! Images, by OpenAI's published formulas for their models. *Tiles*: an image is fitted into 2048 × 2048 and then to 768 on
-//! its short side, which leaves at most 2 × 4 tiles of 512; it costs a base and so much a tile. *Patches*: it is scaled to
-//! at most 1536 patches of 32 × 32, times the model's factor. BUDGETS.md names the sources.
+//! Images, by OpenAI's published formulas for their models. *Tiles*: an image is fitted into 2048 × 2048 and then to
+//! 768 on its short side, which leaves at most 2 × 4 tiles of 512; it costs a base and so much a tile. *Patches*: it is
+//! scaled to at most 1536 patches of 32 × 32, times the model's factor. BUDGETS.md names the sources.
 
 use bursar_schemas::meters::Meter;
 use bursar_schemas::policy::Target;

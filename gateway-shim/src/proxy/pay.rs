@@ -1,4 +1,5 @@
-//! Money for attempts: the first target that can be paid in full, else one with a smaller output where policy allows it.
+//! Money for attempts: the first target that can be paid in full, else one with a smaller output where policy allows
+//! it.
 
 use std::sync::Arc;
 use std::time::Instant;
