@@ -22,6 +22,8 @@ allow "User:shim User:ledger User:archiver User:query" "Read Describe DescribeCo
 allow User:shim Write requests routes spend
 allow User:ledger Write requests limits policy
 allow User:query Write requests
+# What `bursar retention apply` removes is recorded.
+allow User:archiver Write requests
 # Idempotent producers need this on brokers older than 3.0 only; it is harmless on newer ones.
-$acls --add --allow-principal User:shim --allow-principal User:ledger --allow-principal User:query \
+$acls --add --allow-principal User:shim --allow-principal User:ledger --allow-principal User:query --allow-principal User:archiver \
   --operation IdempotentWrite --cluster

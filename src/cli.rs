@@ -58,6 +58,13 @@ pub(crate) enum Command {
     Sql(Sql),
     /// Prints what each team, project or model cost in a month.
     Chargeback(Chargeback),
+    /// Reports what is missing, doubled, late, unreadable or unproven, by producer and topic, and since when.
+    Gaps(Gaps),
+    /// Shows what is past its retention and what keeps it; `apply` removes the rest.
+    Retention(Retention),
+    /// Places, lists and releases legal holds: what a hold finds is not removed.
+    #[command(subcommand)]
+    Holds(Holds),
     /// Checks an archive, offline: every object, the log, every producer's chain, the fold of limits.
     Verify(Verify),
     /// Writes the evidence of one request into a file that anyone with the log's public key can check.
@@ -228,6 +235,67 @@ pub(crate) struct Chargeback {
     pub(crate) by: Vec<String>,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gaps {
+    /// Look only at what was taken in since then, such as 2026-11-03 or 2026-11-03T14:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Print JSON; the same as --format json.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Retention {
+    #[command(flatten)]
+    pub(crate) format: Format,
+    #[command(subcommand)]
+    pub(crate) change: Option<RetentionChange>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetentionChange {
+    /// Removes whole segments of which every record is past its retention and under no hold. The log says so first, a
+    /// fact is recorded, and `bursar verify` still holds.
+    Apply {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Holds {
+    /// Places a hold on every record that a condition finds, now and later.
+    Place {
+        /// An SQL condition over the columns of the topics' tables, such as "team = 'red' AND accounting_at >= '2026-10-01'".
+        #[arg(long = "where", value_name = "CONDITION")]
+        condition: String,
+        /// A topic that it speaks of; may be repeated. All that speak of requests (requests, routes, spend) when absent.
+        #[arg(long = "topic", value_name = "TOPIC")]
+        topics: Vec<String>,
+        /// Why; kept on record.
+        #[arg(long)]
+        reason: String,
+        /// Id of the hold; made up when absent.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Lists holds, released ones included.
+    List(Format),
+    /// Releases a hold.
+    Release {
+        /// The hold's id.
+        hold: String,
+        /// Why; kept on record.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -90,6 +90,7 @@ pub(crate) struct QuerySettings {
     pub(crate) memory_mebibytes: u32,
     pub(crate) time_seconds: u64,
     pub(crate) max_rows: u64,
+    pub(crate) gaps_hours: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -10,6 +10,7 @@ mod door;
 mod exit;
 mod print;
 mod publisher;
+mod retention;
 mod roles;
 mod secrets;
 mod shelf;
@@ -60,6 +61,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Status(format) => commands::status::run(place, format).await,
         Command::Sql(sql) => commands::sql::run(place, sql).await,
         Command::Chargeback(chargeback) => commands::sql::chargeback(place, chargeback).await,
+        Command::Gaps(gaps) => commands::gaps::run(place, gaps).await,
+        Command::Retention(retention) => commands::retention::run(place, retention).await,
+        Command::Holds(holds) => commands::retention::holds(place, holds).await,
         Command::Verify(verify) => commands::verify::run(place, verify).await,
         Command::Prove(prove) => commands::prove::run(place, prove).await,
         Command::StandInProvider(stand_in) => commands::stand_in::run(stand_in).await,

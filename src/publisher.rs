@@ -108,6 +108,22 @@ impl Publisher {
         document.with_pseudonyms(|organisation, user| self.pseudonyms.of(organisation, user))
     }
 
+    /// Where the topic is read from.
+    pub(crate) const fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Records what stands beside the document, such as a hold; returns when it was read back.
+    pub(crate) async fn state_fact(&self, fact: impl FnOnce(Head) -> Fact) -> Outcome {
+        let _turn = self.turn.lock().await;
+        let state = self.catch_up().await?;
+        self.publish(fact(self.head(state.version))).await.map(|_| ())
+    }
+
     /// Publishes a document as the next version.
     pub(crate) async fn apply(
         &self,

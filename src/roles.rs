@@ -2,6 +2,7 @@
 
 mod admin;
 pub(crate) mod archive;
+mod metrics;
 mod shim;
 
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bursar_ingest::archive::{ArchiveConfig, Archiver, ArchiverHandle};
 use bursar_ledger::runner::{Ledger, RunnerError, Settings};
-use bursar_query::{Limits, QueryConfig, QueryService};
+use bursar_query::{Limits, QueryConfig, QueryService, Watch};
 use bursar_schemas::facts::Role;
 use bursar_schemas::ids::Pseudonyms;
 use bursar_schemas::producer::Recorder;
@@ -24,10 +25,14 @@ use crate::clock;
 use crate::config::{Config, JournalKind};
 use crate::exit::Outcome;
 use crate::publisher::Publisher;
+use crate::retention::{Keeper, Parts};
 use crate::secrets::{self, Secret};
 use crate::shelf::FolderShelf;
 use crate::wire::{Deployment, END_USERS, Ports};
 use shim::ShimRole;
+
+/// How often completeness is looked at for the metrics.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A role that is asked by the admin port and taken out to be stopped.
 pub(crate) type Shared<T> = Arc<Mutex<Option<T>>>;
@@ -139,18 +144,40 @@ impl Running {
                 admin.add_archiver(&started, place);
                 archiver = Some(started);
             }
+            let mut asked = None;
             if roles.query {
                 let recorder = deployment.recorder(Role::Query, &ports.outlet)?;
                 recorders.push(Arc::clone(&recorder));
                 let service = QueryService::open(
                     query_config(config),
-                    Arc::new(PrefixStore::new(store, prefix)),
+                    Arc::new(PrefixStore::new(Arc::clone(&store), prefix.clone())),
                     Some(Arc::clone(&ports.journal)),
                     Some(recorder),
                     Arc::clone(&clock),
                 )
                 .await?;
-                admin.add_query(Arc::new(service), &name, &token);
+                let service = Arc::new(service);
+                let hours = u64::from(config.query.gaps_hours);
+                // Whoever opened the folder for one command has nobody to watch for.
+                let watch = (hours > 0 && !roles.own)
+                    .then(|| Watch::start(&service, Duration::from_secs(hours * 3600), LOOK_EVERY));
+                asked = Some(Arc::clone(&service));
+                admin.add_query(service, watch, &name, &token);
+            }
+            if roles.ingest || roles.own {
+                let recorder = deployment.recorder(Role::Archiver, &ports.outlet)?;
+                recorders.push(Arc::clone(&recorder));
+                admin.add_keeper(Keeper::new(Parts {
+                    store,
+                    prefix,
+                    log: archive::log_settings(config, &deployment, &clock)?,
+                    journal: Arc::clone(&ports.journal),
+                    history: Arc::clone(&ports.history),
+                    recorder,
+                    clock: Arc::clone(&clock),
+                    query: query_config(config),
+                    asked,
+                }));
             }
         }
         let mut shim = None;

@@ -116,7 +116,12 @@ async fn three_hundred_clients_cannot_overspend_ten_dollars() {
     .unwrap();
 
     let peace = hammer(&cluster, "peace", 0, None).await;
-    if std::env::var("DBG").is_ok() { let c = Arc::clone(&cluster); let b = bill.clone(); tokio::task::spawn_blocking(move || check(&c, &b, &peace)).await.unwrap(); return; }
+    if std::env::var("DBG").is_ok() {
+        let c = Arc::clone(&cluster);
+        let b = bill.clone();
+        tokio::task::spawn_blocking(move || check(&c, &b, &peace)).await.unwrap();
+        return;
+    }
     let storm = {
         let (own, parts) = (Arc::clone(&cluster), Arc::clone(&broker));
         let faults = tokio::task::spawn_blocking(move || disturb(&own, &parts.0, faults, seed));
@@ -277,12 +282,21 @@ fn check(cluster: &Cluster, bill: &PathBuf, phase: &Phase) {
         let zero = phase.tries.iter().map(|it| it.sent).min().unwrap();
         let mut by: BTreeMap<u64, BTreeMap<String, (usize, u128)>> = BTreeMap::new();
         for it in &phase.tries {
-            let why = if it.outcome.served { "served".to_owned() } else { it.outcome.error_code.clone().unwrap_or_else(|| format!("{:?}", it.outcome.ending)) };
+            let why = if it.outcome.served {
+                "served".to_owned()
+            } else {
+                it.outcome.error_code.clone().unwrap_or_else(|| format!("{:?}", it.outcome.ending))
+            };
             let e = by.entry(it.answered.duration_since(zero).as_secs()).or_default().entry(why).or_default();
-            e.0 += 1; e.1 = e.1.max(it.answered.duration_since(it.sent).as_millis());
+            e.0 += 1;
+            e.1 = e.1.max(it.answered.duration_since(it.sent).as_millis());
         }
-        for (s, m) in by { println!("{s}: {m:?}"); }
-        for row in cluster.place.sql("SELECT kind, count(*) AS n FROM limits GROUP BY 1 ORDER BY 2 DESC") { println!("{row}"); }
+        for (s, m) in by {
+            println!("{s}: {m:?}");
+        }
+        for row in cluster.place.sql("SELECT kind, count(*) AS n FROM limits GROUP BY 1 ORDER BY 2 DESC") {
+            println!("{row}");
+        }
         for row in cluster.place.sql("SELECT * FROM (SELECT at, 'L ' || kind AS k, lease_holder, lease_number, CAST(amount AS VARCHAR) AS amount FROM limits WHERE kind LIKE 'Lease%' UNION ALL SELECT at, 'S ' || kind AS k, lease_holder, lease_number, CAST(amount AS VARCHAR) AS amount FROM spend WHERE kind LIKE 'Lease%' OR kind = 'Reserved' OR kind = 'Settled') AS it ORDER BY at OFFSET 14500 LIMIT 160") { println!("{row}"); }
         for row in cluster.place.sql("SELECT code, detail, retryable, count(*) AS n FROM requests WHERE kind = 'RequestRefused' GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 20") { println!("{row}"); }
     }

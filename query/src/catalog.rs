@@ -39,6 +39,8 @@ pub(crate) struct Segment {
     pub(crate) lost: Vec<(u64, u64)>,
     pub(crate) times_us: Option<(i64, i64)>,
     pub(crate) accounting_us: Option<(i64, i64)>,
+    /// True when its records were removed under retention.
+    pub(crate) removed: bool,
 }
 
 /// The chain of one lane.
@@ -56,7 +58,7 @@ pub(crate) struct Chain {
 impl Chain {
     /// Adds the next link; false when the segment is not it.
     pub(crate) fn push(&mut self, key: LaneKey, sealed: Sealed) -> bool {
-        let Sealed { object, footer, accounting_us } = sealed;
+        let Sealed { object, footer, accounting_us, removed } = sealed;
         let fits = footer.lane() == key.lane
             && footer.generation == key.generation
             && footer.start == self.next
@@ -77,8 +79,44 @@ impl Chain {
             lost: footer.lost,
             times_us: footer.times_us,
             accounting_us,
+            removed,
         }));
         true
+    }
+
+    /// Looks again at segments whose objects are not the ones that were read: their records were removed since.
+    async fn renew(
+        &mut self,
+        store: &Arc<dyn ObjectStore>,
+        objects: &BTreeMap<u64, ObjectMeta>,
+    ) -> Result<(), QueryError> {
+        for segment in &mut self.segments {
+            let Some(object) = objects.get(&segment.start) else { continue };
+            if (object.size, object.last_modified) == (segment.object.size, segment.object.last_modified) {
+                continue;
+            }
+            let sealed = match footer::read_object(store, object.clone()).await {
+                Ok(sealed) => sealed,
+                Err(QueryError::Archive(reason)) => {
+                    self.broken = Some(reason);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if (sealed.footer.start, sealed.footer.end) == (segment.start, segment.end) {
+                *segment = Arc::new(Segment {
+                    object: sealed.object,
+                    removed: sealed.removed,
+                    start: segment.start,
+                    end: segment.end,
+                    rows: segment.rows,
+                    lost: segment.lost.clone(),
+                    times_us: segment.times_us,
+                    accounting_us: segment.accounting_us,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -154,6 +192,7 @@ pub(crate) async fn list(
             // A lane's first segment is its lowest: whatever came before was never sealed.
             chain.next = objects.keys().next().copied().unwrap_or(0);
         }
+        chain.renew(store, &objects).await?;
         follow(store, key, &mut chain, &objects).await?;
         let inside: BTreeSet<u64> = chain.segments.iter().map(|segment| segment.start).collect();
         for (_, object) in objects.iter().filter(|(start, _)| !inside.contains(start)) {

@@ -61,6 +61,11 @@ impl Feed {
         self.refresh_live().await
     }
 
+    /// The next refresh lists the whole archive.
+    pub(crate) async fn look_again(&self) {
+        *self.listed.lock().await = None;
+    }
+
     async fn refresh_archive(&self) -> Result<(), QueryError> {
         let mut listed = self.listed.lock().await;
         let chains = self.lanes.chains();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bursar_schemas::archive::{FOOTER_KEY, Footer};
+use bursar_schemas::archive::{FOOTER_KEY, Footer, REMOVED_KEY};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
@@ -27,6 +27,8 @@ pub(crate) struct Sealed {
     pub(crate) footer: Footer,
     /// Earliest and latest accounting time in microseconds; none when no row has one.
     pub(crate) accounting_us: Option<(i64, i64)>,
+    /// True when its records were removed under retention.
+    pub(crate) removed: bool,
 }
 
 /// Reads a segment's statement; none when there is no such object.
@@ -46,18 +48,18 @@ pub(crate) async fn read_object(
     let broken = |error: String| QueryError::Archive(format!("segment {}: {error}", object.location));
     let metadata = read_metadata(store, &object).await.map_err(broken)?;
     let entries = metadata.file_metadata().key_value_metadata();
-    let text = entries
-        .into_iter()
-        .flatten()
-        .find(|entry| entry.key == FOOTER_KEY)
-        .and_then(|entry| entry.value.as_deref())
-        .ok_or_else(|| broken(format!("it has no {FOOTER_KEY} entry")))?;
+    let entry = |key: &str| {
+        let found = entries.into_iter().flatten().find(|entry| entry.key == key);
+        found.and_then(|entry| entry.value.as_deref())
+    };
+    let text = entry(FOOTER_KEY).ok_or_else(|| broken(format!("it has no {FOOTER_KEY} entry")))?;
     let footer: Footer = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
     if footer.version != 1 {
         return Err(broken(format!("its statement has version {}, which is not known", footer.version)));
     }
     let accounting_us = accounting(&metadata);
-    Ok(Sealed { object, footer, accounting_us })
+    let removed = entry(REMOVED_KEY).is_some();
+    Ok(Sealed { object, footer, accounting_us, removed })
 }
 
 async fn read_metadata(store: &Arc<dyn ObjectStore>, object: &ObjectMeta) -> Result<ParquetMetaData, String> {

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::answer::Answer;
 use crate::chargeback::{ChargebackRequest, Dimension};
 use crate::error::QueryError;
+use crate::gaps::GapsRequest;
 use crate::render::{Format, Renderer};
 use crate::service::QueryService;
 use crate::statement::LONGEST_STATEMENT;
@@ -39,13 +40,14 @@ pub struct Token {
 #[derive(Debug, Clone)]
 struct Caller(String);
 
-/// The routes: `POST /v1/sql`, `GET /v1/chargeback`, `GET /v1/tables`, `GET /v1/status`. Without tokens, every
+/// The routes: `POST /v1/sql`, `GET /v1/chargeback`, `GET /v1/gaps`, `GET /v1/tables`, `GET /v1/status`. Without tokens, every
 /// request is refused.
 pub fn router(service: Arc<QueryService>, tokens: Vec<Token>) -> Router {
     let tokens: Arc<[Token]> = tokens.into();
     Router::new()
         .route("/v1/sql", post(run_sql))
         .route("/v1/chargeback", get(chargeback))
+        .route("/v1/gaps", get(gaps))
         .route("/v1/tables", get(tables))
         .route("/v1/status", get(status))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -138,7 +140,11 @@ async fn run_sql(
         QueryError::Parameter("the body is {\"sql\": \"...\", \"format\": \"json\"}".to_owned())
     })?;
     let format = format_of(request.format.as_deref(), &headers)?;
-    let answer = service.sql(&by, &request.sql, service.config.http).await?;
+    respond(service.sql(&by, &request.sql, service.config.http).await?, format)
+}
+
+/// An answer's rows as they come.
+fn respond(answer: Answer, format: Format) -> Result<Response, QueryError> {
     let renderer = Renderer::new(format, &answer.schema())?;
     let body = Body::from_stream(stream::try_unfold(Some((answer, renderer)), piece));
     Ok(([(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "no-store")], body)
@@ -185,6 +191,28 @@ async fn chargeback(
     let format = format_of(query.format.as_deref(), &headers)?;
     let statement = service.chargeback(&caller, &request, service.config.http).await?;
     Ok(([(header::CONTENT_TYPE, format.media_type())], statement.render(format)?).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GapsQuery {
+    since: Option<String>,
+    format: Option<String>,
+}
+
+async fn gaps(
+    State(service): State<Arc<QueryService>>,
+    Extension(Caller(by)): Extension<Caller>,
+    headers: HeaderMap,
+    query: Result<Query<GapsQuery>, QueryRejection>,
+) -> Result<Response, QueryError> {
+    let Ok(Query(query)) = query else {
+        return Err(QueryError::Parameter("the parameters are since and format".to_owned()));
+    };
+    let format = format_of(query.format.as_deref(), &headers)?;
+    let since = query.since.as_deref().map(GapsRequest::instant).transpose()?;
+    let request = GapsRequest { since, brief: format == Format::Table };
+    respond(service.gaps(&by, &request, service.config.http).await?, format)
 }
 
 async fn tables(headers: HeaderMap) -> Response {

@@ -200,7 +200,16 @@ impl Lanes {
         let Inner { lanes: states, foreign, problem } = &mut *inner;
         for (key, state) in states.iter_mut() {
             let rows = topics.entry(key.lane.topic).or_default();
-            rows.segments.extend(state.chain.segments.iter().cloned());
+            let (mut removed_rows, mut removed_until_us) = (0_u64, None);
+            for segment in &state.chain.segments {
+                if segment.removed {
+                    removed_rows = removed_rows.saturating_add(segment.rows);
+                    removed_until_us =
+                        removed_until_us.max(segment.times_us.map(|(_, latest)| Micros(latest)));
+                } else {
+                    rows.segments.push(Arc::clone(segment));
+                }
+            }
             let mut lost: Vec<(u64, u64)> =
                 state.chain.segments.iter().flat_map(|segment| segment.lost.iter().copied()).collect();
             let (mut tail_rows, mut next, mut full, mut stalled) = (0, state.chain.next, false, None);
@@ -224,6 +233,8 @@ impl Lanes {
                 behind: journal_end.map_or(0, |end| end.saturating_sub(next)),
                 waits_for_sealing: full,
                 lost,
+                removed_rows,
+                removed_until_us,
                 broken: state.chain.broken.clone(),
                 stalled,
             });

@@ -9,6 +9,8 @@
 //! | [`statement`] | which statements may be run |
 //! | [`views`] | views, and the documentation of every column |
 //! | [`chargeback`] | statements of account, with what their totals do not hold |
+//! | `holds` | whether a legal hold speaks of a range of records |
+//! | [`gaps`] | completeness as a report and as metrics |
 //! | [`evidence`] | checking an archive, and proving what it says of a request |
 //! | [`render`], [`http`] | answers as text, CSV, JSON and Arrow, and over HTTP |
 //!
@@ -24,6 +26,8 @@ pub mod evidence;
 mod feed;
 mod footer;
 mod functions;
+pub mod gaps;
+mod holds;
 pub mod http;
 mod lanes;
 mod record;
@@ -40,6 +44,8 @@ pub use answer::{Answer, ColumnInfo};
 pub use chargeback::{ChargebackRequest, Dimension, NotInTotal, Statement, StatementRow};
 pub use config::{Limits, QueryConfig};
 pub use error::QueryError;
+pub use gaps::{GapsRequest, Watch};
+pub use holds::Range;
 pub use http::{Token, router};
 pub use render::Format;
 pub use service::{Clock, QueryService};

@@ -103,6 +103,15 @@ impl QueryService {
         Ok(self.snapshot(Instant::now() + self.config.freshness_wait).await?.status)
     }
 
+    /// Looks at the whole archive anew, as records were removed from it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn look_again(&self) -> Result<(), QueryError> {
+        self.feed.look_again().await;
+        self.feed.refresh().await
+    }
+
     pub(crate) fn recording(&self, by: &str, statement: &str) -> Recording {
         let (recorder, clock) = (self.recorder.clone(), Arc::clone(&self.clock));
         Recording::begin(recorder, clock, self.config.record_wait, by, statement)

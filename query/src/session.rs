@@ -209,7 +209,15 @@ impl Session {
         Ok(self.context.execute_logical_plan(plan).await?.execute_stream().await?)
     }
 
-    /// Begins a statement of our own.
+    /// Begins a statement of our own, whose rows are taken as they come.
+    pub(crate) async fn stream_own(
+        &self,
+        sql: &str,
+    ) -> Result<datafusion::execution::SendableRecordBatchStream, QueryError> {
+        Ok(self.context.sql(sql).await?.execute_stream().await?)
+    }
+
+    /// Runs a statement of our own.
     pub(crate) async fn run_own(&self, sql: &str) -> Result<Vec<arrow::array::RecordBatch>, QueryError> {
         Ok(self.context.sql(sql).await?.collect().await?)
     }

@@ -45,6 +45,10 @@ pub struct LaneStatus {
     pub waits_for_sealing: bool,
     /// Offsets that were gone before they could be sealed, as inclusive ranges.
     pub lost: Vec<(u64, u64)>,
+    /// Records that were removed under retention.
+    pub removed_rows: u64,
+    /// Event time of the newest of them, in microseconds since 1970.
+    pub removed_until_us: Option<Micros>,
     /// Why the chain ends although an object stands in the next slot.
     pub broken: Option<String>,
     /// Why the tail does not move.
@@ -82,6 +86,14 @@ impl Status {
             }
             if let Some(reason) = &lane.broken {
                 lines.push(format!("{place}: the chain of segments breaks off: {reason}"));
+            }
+            if lane.removed_rows > 0 {
+                let until = lane.removed_until_us.and_then(|at| jiff::Timestamp::from_microsecond(at.0).ok());
+                let until = until.map(|at| format!(", the newest of {at}")).unwrap_or_default();
+                lines.push(format!(
+                    "{place}: {} records were removed under retention{until}",
+                    lane.removed_rows
+                ));
             }
             if !lane.lost.is_empty() {
                 let count = lane.lost.iter().fold(0_u64, |sum, (first, last)| {

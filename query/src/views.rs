@@ -27,6 +27,8 @@ pub(crate) const VIEWS: &[View] = &[
     view!("refusals"),
     view!("budget_history"),
     view!("findings"),
+    view!("producers"),
+    view!("gaps"),
 ];
 
 /// The views that a text can mention, and those that they read from, in order of definition.

@@ -16,6 +16,10 @@ pub const SEGMENTS: &str = "segments";
 /// Key of the Parquet key-value entry that holds the [`Footer`] as JSON.
 pub const FOOTER_KEY: &str = "bursar.segment";
 
+/// Key of the Parquet key-value entry that an object has in the place of a segment whose records were removed: the
+/// leaf of the log that says so, as JSON ([`Removed`]). Its [`FOOTER_KEY`] entry is the segment's own, word for word.
+pub const REMOVED_KEY: &str = "bursar.removed";
+
 /// The largest segment, in bytes of Parquet: one PUT.
 pub const LARGEST_SEGMENT: u64 = 64 * 1024 * 1024;
 
@@ -72,6 +76,16 @@ pub struct Footer {
     pub producers: BTreeMap<String, u64>,
     /// Earliest and latest event time among the rows, in microseconds; none without readable rows.
     pub times_us: Option<(i64, i64)>,
+}
+
+/// What stands in the place of a segment whose records were removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removed {
+    /// The leaf that states the removal.
+    pub leaf: u64,
+    /// When, in microseconds since 1970.
+    pub at_us: i64,
 }
 
 impl Footer {

@@ -20,6 +20,7 @@ pub(crate) use budgets::ChangeRequest;
 
 use crate::exit::{Exit, Failure};
 use crate::publisher::{KeyRequest, Publisher};
+use crate::retention::Keeper;
 
 /// A credential of the admin port.
 #[derive(Debug, Clone)]
@@ -44,17 +45,19 @@ pub(crate) type Probe = Arc<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>
 pub(crate) struct Control {
     pub(crate) credentials: Arc<Vec<Credential>>,
     pub(crate) publisher: Option<Arc<Publisher>>,
+    /// Retention of the archive.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     /// All accounts' books.
     pub(crate) budgets: Option<Probe>,
     /// State by role.
     pub(crate) status: Vec<(&'static str, Probe)>,
-    /// Prometheus text of all roles.
-    pub(crate) metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// Prometheus text, one source for each role that has figures.
+    pub(crate) metrics: Vec<Arc<dyn Fn() -> String + Send + Sync>>,
 }
 
 /// The name of the credential that a request came with.
 #[derive(Debug, Clone)]
-struct Author(String);
+pub(super) struct Author(pub(super) String);
 
 /// A policy to be published.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,7 +68,7 @@ pub(crate) struct ApplyRequest {
     pub(crate) check: bool,
 }
 
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -84,7 +87,7 @@ impl From<Failure> for Refusal {
     }
 }
 
-type Answer = Result<Json<Value>, Refusal>;
+pub(super) type Answer = Result<Json<Value>, Refusal>;
 
 /// The routes; `query` serves SQL under the same port with its own credentials.
 pub(crate) fn router(control: Control, query: Option<Router>) -> Router {
@@ -97,6 +100,7 @@ pub(crate) fn router(control: Control, query: Option<Router>) -> Router {
         .route("/v1/budgets/{budget}/lower", post(budgets::lower))
         .route("/v1/budgets/{budget}/reset", post(budgets::reset))
         .route("/v1/roles", get(status))
+        .merge(super::retention::routes())
         .layer(axum::middleware::from_fn_with_state(control.clone(), authenticate));
     let open = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/metrics", get(metrics));
     let whole = guarded.merge(open).with_state(control);
@@ -130,7 +134,7 @@ async fn authenticate(
     }
 }
 
-fn publisher(control: &Control) -> Result<&Arc<Publisher>, Refusal> {
+pub(super) fn publisher(control: &Control) -> Result<&Arc<Publisher>, Refusal> {
     let elsewhere = || {
         Refusal(StatusCode::NOT_FOUND, "this process does not administer policy; ask the ledger's".to_owned())
     };
@@ -241,6 +245,6 @@ async fn status(State(control): State<Control>) -> Answer {
 }
 
 async fn metrics(State(control): State<Control>) -> Response {
-    let text = control.metrics.as_ref().map(|metrics| metrics()).unwrap_or_default();
+    let text: String = control.metrics.iter().map(|metrics| metrics()).collect();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -9,7 +9,7 @@ use crate::door::Door;
 use crate::exit::Outcome;
 use crate::print;
 
-const fn word(format: Output) -> &'static str {
+pub(super) const fn word(format: Output) -> &'static str {
     match format {
         Output::Table => "table",
         Output::Csv => "csv",
@@ -38,7 +38,7 @@ pub(crate) async fn chargeback(place: &Place, chargeback: Chargeback) -> Outcome
     show(&answer)
 }
 
-fn show(answer: &[u8]) -> Outcome {
+pub(super) fn show(answer: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(answer);
     print::out(&text)?;
     if text.ends_with('\n') { Ok(()) } else { print::out("\n") }

@@ -8,7 +8,7 @@ use axum::Router;
 use bursar_gateway_shim::RunningShim;
 use bursar_ingest::archive::ArchiverHandle;
 use bursar_ledger::runner::LedgerHandle;
-use bursar_query::{QueryService, Token};
+use bursar_query::{QueryService, Token, Watch};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::{Shared, ShimRole};
 use crate::admin::server::{Control, Credential, Probe, router, time};
 use crate::publisher::Publisher;
+use crate::retention::Keeper;
 use crate::secrets::Secret;
 
 /// A running admin port.
@@ -84,6 +85,11 @@ impl Parts {
     }
 
     pub(crate) fn add_archiver(&mut self, archiver: &Shared<ArchiverHandle>, place: String) {
+        let figures = Arc::clone(archiver);
+        self.control.metrics.push(Arc::new(move || {
+            let archiver = figures.lock().unwrap_or_else(PoisonError::into_inner);
+            archiver.as_ref().map(super::metrics::of_archiver).unwrap_or_default()
+        }));
         let archiver = Arc::clone(archiver);
         let status = probe(move || {
             let archiver = archiver.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +117,20 @@ impl Parts {
         self.control.status.push(("ingest", status));
     }
 
-    pub(crate) fn add_query(&mut self, service: Arc<QueryService>, name: &str, token: &Secret) {
+    pub(crate) fn add_keeper(&mut self, keeper: Keeper) {
+        self.control.keeper = Some(Arc::new(keeper));
+    }
+
+    pub(crate) fn add_query(
+        &mut self,
+        service: Arc<QueryService>,
+        watch: Option<Watch>,
+        name: &str,
+        token: &Secret,
+    ) {
+        if let Some(watch) = watch {
+            self.control.metrics.push(Arc::new(move || watch.metrics()));
+        }
         let credential = Credential::new(name, token.expose());
         let token = Token { name: credential.name, sha256: credential.token_hash };
         self.query = Some(bursar_query::router(Arc::clone(&service), vec![token]));
@@ -129,7 +148,7 @@ impl Parts {
 
     pub(crate) fn add_shim(&mut self, role: &ShimRole) {
         let (address, spool, shim) = (role.address(), Arc::clone(role.spool()), Arc::clone(role.shim()));
-        self.control.metrics = role.metrics_source();
+        self.control.metrics.extend(role.metrics_source());
         let status = probe(move || {
             let figures = spool.figures();
             let readiness =

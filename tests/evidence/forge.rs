@@ -128,7 +128,7 @@ impl Journal for Dropping {
     }
 }
 
-fn dropping(world: &World, keep: fn(&Record, Topic) -> bool) -> Arc<dyn Journal> {
+pub fn dropping(world: &World, keep: fn(&Record, Topic) -> bool) -> Arc<dyn Journal> {
     Arc::new(Dropping { inner: world.journal.clone(), keep, life: None })
 }
 

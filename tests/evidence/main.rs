@@ -14,4 +14,6 @@ mod bundle;
 mod fixture;
 mod forge;
 mod product;
+mod removal;
+mod retention;
 mod tamper;

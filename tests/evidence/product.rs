@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::fixture::World;
-use super::harness::{Place, component, wait_for};
+use super::harness::{Place, component, get, wait_for};
 
 fn python(arguments: &[&str]) -> Option<String> {
     let python = component("BURSAR_TEST_PYTHON")?;
@@ -21,7 +21,7 @@ fn oracle() -> String {
 }
 
 /// Holds an archive to what other readers say of it: rows, proven facts and the newest checkpoint.
-fn ask_others(archive: &Path, key: &Path, leaves: u64, rows: u64, proven: u64) {
+pub fn ask_others(archive: &Path, key: &Path, leaves: u64, rows: u64, proven: u64) {
     let Some(answer) = python(&[&oracle(), archive.to_str().unwrap(), key.to_str().unwrap()]) else { return };
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!((answer["leaves"].as_u64(), answer["rows"].as_u64()), (Some(leaves), Some(rows)), "{answer}");
@@ -78,11 +78,17 @@ fn root_of(note: &str) -> String {
     std::fs::read_to_string(note).unwrap().lines().nth(2).unwrap().to_owned()
 }
 
+/// Writes the log's public key beside an archive.
+pub fn write_key(world: &World) -> PathBuf {
+    let key = world.folder.path().join("log.pub");
+    std::fs::write(&key, format!("{}\n", super::fixture::key())).unwrap();
+    key
+}
+
 #[tokio::test]
 async fn other_readers_agree_on_an_archive_of_many_producers() {
     let (world, _) = World::honest().await;
-    let key = world.folder.path().join("log.pub");
-    std::fs::write(&key, format!("{}\n", super::fixture::key())).unwrap();
+    let key = write_key(&world);
     let report = world.copy().verify().await;
     let archive = world.archive();
     let (leaves, rows, proven) = (report.leaves, report.rows, report.proven_facts);
@@ -127,6 +133,9 @@ fn the_product_proves_what_it_did() {
     let up = place.up();
     place.run(&["sql", "SELECT count(*) FROM requests"]);
     wait_for("the archive to hold while it is written", || place.try_run(&["verify"]).0.then_some(()));
+    // The next shim's first fact says whose spool it took over.
+    call(&place, &key);
+    completeness(&place);
     up.stop();
 
     let log_pub = place.data().join("log.pub");
@@ -158,6 +167,36 @@ fn the_product_proves_what_it_did() {
     assert!(error.contains("1 altered"), "{error}");
     let (ok, _, error) = place.try_run(&["verify", "/nowhere/at/all", "--key", log_pub]);
     assert!(!ok && error.contains("no folder"), "{error}");
+}
+
+/// The shim that died is named, with its successor at work and after; the metrics have a place for all that alerts use.
+fn completeness(place: &Place) {
+    let open = || {
+        let report: Value = serde_json::from_str(&place.run(&["gaps", "--json"])).unwrap();
+        let rows = report["rows"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["finding"] == "open_end" && row["role"] == "shim")
+    };
+    let row = wait_for("the dead shim to be named", open);
+    assert!(row["detail"].as_str().unwrap().contains("a successor took over"), "{row}");
+    let text = place.run(&["gaps", "--since", "2026-01-01"]);
+    assert!(text.contains("open_end") && text.contains(row["producer"].as_str().unwrap()), "{text}");
+    assert!(!place.run(&["gaps", "--since", "2100-01-01"]).contains("open_end"));
+    let (ok, _, error) = place.try_run(&["gaps", "--since", "yesterday"]);
+    assert!(!ok && error.contains("expected 2026-11-03"), "{error}");
+    let (_, page) = wait_for("a first look at completeness", || {
+        Some(get(place.admin, "/metrics"))
+            .filter(|(_, page)| !page.contains("bursar_gap_looked_at_seconds 0"))
+    });
+    let rules = include_str!("../../deploy/alerts.yaml");
+    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names: Vec<&str> = words.filter(|word| word.starts_with("bursar_")).collect();
+    assert!(names.len() >= 9, "{names:?}");
+    for name in names {
+        assert!(
+            page.contains(&format!("\n# TYPE {name} ")) || page.starts_with(&format!("# TYPE {name} ")),
+            "{name}"
+        );
+    }
 }
 
 /// Asks for a model that is not there; the refusal names the request.

@@ -173,7 +173,7 @@ impl Place {
         let mut command = Command::new(BURSAR);
         command.args(args).env("BURSAR_DATA", self.data());
         if let Some(query) = self.query {
-            let server = if matches!(args[0], "sql" | "chargeback") { query } else { self.admin };
+            let server = if matches!(args[0], "sql" | "chargeback" | "gaps") { query } else { self.admin };
             command.env("BURSAR_SERVER", format!("http://{server}"));
         }
         let output = command.output().unwrap();

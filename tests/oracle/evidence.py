@@ -123,7 +123,7 @@ def check_log(root, keys):
 class Producers:
     def __init__(self, topic, partition, deployment_keys):
         self.topic, self.partition, self.trusted = topic, partition, deployment_keys
-        self.known, self.proven, self.repeats = {}, 0, 0
+        self.known, self.before, self.repeats = {}, {}, 0
 
     def take(self, value):
         if len(value) < 5 or value[0] != 0:
@@ -131,7 +131,11 @@ class Producers:
         schema = int.from_bytes(value[1:5], "big")
         reader = Reader(value[5:])
         producer, role, number, _ = reader.head()
-        state = self.known.setdefault(producer, {"next": 0, "hash": bytes(32), "key": None, "proven": 0})
+        fresh = {"next": 0, "hash": bytes(32), "key": None, "proven": 0}
+        if producer in self.before:
+            # Its certificate was removed: its numbers can be checked, its signatures no more.
+            fresh.update(next=self.before.pop(producer), hash=None)
+        state = self.known.setdefault(producer, fresh)
         if number < state["next"]:
             self.repeats += 1
             return
@@ -144,22 +148,33 @@ class Producers:
             message = b"bursar/certificate/v1\n" + producer + ROLES[role].encode() + b"\n" + key
             signed_by(deployment, certificate, message, "a certificate")
             state["key"] = key
-        if schema == 2:
+        if schema == 2 and state["key"] is not None:
             last, said, signature, ended = reader.long(), reader.take(32), reader.take(64), reader.take(1) == b"\1"
-            check(last == number - 1 and said == state["hash"], f"the running hash of {producer.hex()} at {last}")
+            held = state["hash"] is None or said == state["hash"]
+            check(last == number - 1 and held, f"the running hash of {producer.hex()} at {last}")
             word = "true" if ended else "false"
             message = f"bursar/head/v1\n{self.topic}\n{self.partition}\n{last}\n{word}\n".encode() + producer + said
             signed_by(state["key"], signature, message, "a head")
-            state["proven"] = number + 1
-        state["hash"] = sha256(state["hash"], value)
+            state["proven"], state["hash"] = number + 1, said
+        if state["hash"] is not None:
+            state["hash"] = sha256(state["hash"], value)
+
+    def pass_over(self, producers):
+        for name, due in producers.items():
+            producer = bytes.fromhex(name)
+            if producer not in self.known:
+                self.before[producer] = due
+            elif self.known[producer]["next"] < due:
+                self.known[producer].update(next=due, hash=None)
 
 
 def main():
     root, keys = sys.argv[1], read_keys(sys.argv[2])
     leaves = check_log(root, keys)
     trusted = {bytes.fromhex(leaf["deployment_key"]) for leaf in leaves if leaf["kind"] == "keys"}
+    removals = {leaf["leaf"]: leaf for leaf in leaves if leaf["kind"] == "removal"}
     lanes, rows, seen = {}, 0, set()
-    for leaf in leaves:
+    for number, leaf in enumerate(leaves):
         if leaf["kind"] != "segment":
             continue
         lane = (leaf["generation"], leaf["topic"], leaf["partition"])
@@ -168,6 +183,17 @@ def main():
         state["next"] = leaf["last"] + 1
         path = f"{root}/{leaf['key']}"
         data = open(path, "rb").read()
+        removal = removals.get(number)
+        if removal is not None and sha256(data).hex() != leaf["sha256"]:
+            names = ("key", "first", "last", "rows", "sha256", "rows_root")
+            check(all(removal[name] == leaf[name] for name in names), f"a removal of another segment than {leaf['key']}")
+            held = pyarrow.parquet.read_metadata(path)
+            check(held.num_rows == 0 and b"bursar.removed" in held.metadata, f"{leaf['key']}: no tombstone")
+            footer = held.metadata[b"bursar.segment"]
+            check(sha256(footer).hex() == removal["footer"], f"{leaf['key']}: the tombstone's footer")
+            state["producers"].pass_over(json.loads(footer)["producers"])
+            seen.add(path)
+            continue
         check(len(data) == leaf["bytes"] and sha256(data).hex() == leaf["sha256"], f"{leaf['key']} was altered")
         table = pyarrow.parquet.read_table(path, columns=["offset", "value"])
         values = table["value"].to_pylist()

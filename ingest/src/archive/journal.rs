@@ -64,7 +64,7 @@ impl ArchivedJournal {
     }
 
     /// The range of the segment that holds an offset; none when the chain from offset 0 does not reach it, or
-    /// when something before it was lost.
+    /// when something before it was lost or removed.
     async fn segment_of(&self, lane: Lane, offset: u64) -> Result<Option<Range<u64>>, JournalError> {
         let generation = self.journal.generation(lane.topic).await?;
         let mut chain = self.chains.lock().get(&(generation, lane)).cloned().unwrap_or_default();
@@ -75,9 +75,11 @@ impl ArchivedJournal {
             if next > offset {
                 break;
             }
-            let footer = segments.footer(generation, lane, next).await.map_err(|error| trouble(&error))?;
-            match footer {
-                Some(footer) if footer.lost.is_empty() => chain.push(next..footer.end.saturating_add(1)),
+            let stated = segments.statement(generation, lane, next).await.map_err(|error| trouble(&error))?;
+            match stated {
+                Some((footer, false)) if footer.lost.is_empty() => {
+                    chain.push(next..footer.end.saturating_add(1))
+                }
                 _ => break,
             }
         }

@@ -104,6 +104,7 @@ impl LaneTask {
                         status.sealed = sealed;
                         status.buffered_records = 0;
                         status.buffered_bytes = 0;
+                        status.since = None;
                         status.fault = None;
                     });
                     backoff.reset();
@@ -217,6 +218,7 @@ impl LaneTask {
         self.shared.board.update(self.lane, |status| {
             status.buffered_records = work.buffer.records();
             status.buffered_bytes = work.buffer.bytes();
+            status.since = work.since;
             status.fault = None;
         });
     }
@@ -327,6 +329,7 @@ impl LaneTask {
             status.sealed = Some(footer.end);
             status.buffered_records = work.buffer.records();
             status.buffered_bytes = work.buffer.bytes();
+            status.since = work.since;
             status.fault = None;
             if own {
                 status.put += 1;

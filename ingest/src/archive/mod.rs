@@ -7,10 +7,12 @@
 //! | `store`, `folder` | objects put if absent; a local folder whose puts survive a power cut |
 //! | `chain` | following a lane's segments to their end |
 //! | `journal` | reading the lanes whose start the topics no longer hold |
+//! | `removal` | removing what is past its retention, by word of the log |
 //! | `log` | the Merkle log with a leaf for each segment |
 //! | `lane`, `run`, `status` | the tasks, starting and stopping, what they tell |
 //!
-//! Invariant: an object that exists is a segment whose rows are in, once; nothing is overwritten or deleted.
+//! Invariant: an object that exists is a segment whose rows are in, once; nothing is overwritten or deleted but by
+//! `removal`.
 //! Invariant: the slot decides. Whoever puts the segment at an offset first defines its end; everybody else,
 //! also whoever did not hear the answer to its own put, reads its footer and goes on after it.
 //! Invariant: a lane goes on only when its segment is there and the log has a leaf for it: segment, leaf, checkpoint.
@@ -25,6 +27,7 @@ mod lane;
 mod log;
 mod parquet;
 mod plan;
+mod removal;
 mod run;
 mod status;
 mod store;
@@ -38,6 +41,7 @@ pub use self::journal::{ArchivedJournal, OpenSegments};
 pub use self::log::{Clock, LogError, LogSettings, LogStatus};
 pub use self::parquet::{ParquetError, footer_of};
 pub use self::plan::{NotOfChain, check_footer};
+pub use self::removal::{Fate, Known, Logged, RemovalError, Remover, fate};
 pub use self::run::{ArchiveConfig, Archiver, ArchiverHandle};
 pub use self::status::LaneStatus;
 pub use self::store::{PROBE, Put, Segments, StoreError, open_store};

@@ -109,9 +109,18 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn finish(mut self, footer: &Footer) -> Result<Bytes, ParquetError> {
-        let statement = serde_json::to_string(footer)?;
-        self.writer.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), statement));
+    pub fn finish(self, footer: &Footer) -> Result<Bytes, ParquetError> {
+        self.finish_with([(FOOTER_KEY, serde_json::to_string(footer)?)])
+    }
+
+    /// The object's bytes, with those key-value entries.
+    pub(super) fn finish_with<const N: usize>(
+        mut self,
+        entries: [(&str, String); N],
+    ) -> Result<Bytes, ParquetError> {
+        for (key, value) in entries {
+            self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
         Ok(Bytes::from(self.writer.into_inner()?))
     }
 }
@@ -121,8 +130,13 @@ impl SegmentWriter {
 /// # Errors
 /// When the metadata is not that of a segment.
 pub fn footer_of(metadata: &ParquetMetaData) -> Result<Footer, ParquetError> {
-    let entries = metadata.file_metadata().key_value_metadata().into_iter().flatten();
-    let mut values = entries.filter(|entry| entry.key == FOOTER_KEY).filter_map(|entry| entry.value.as_ref());
-    let value = values.next().ok_or_else(|| ParquetError::NoFooter(format!("no entry {FOOTER_KEY}")))?;
+    let value = entry_of(metadata, FOOTER_KEY);
+    let value = value.ok_or_else(|| ParquetError::NoFooter(format!("no entry {FOOTER_KEY}")))?;
     serde_json::from_str(value).map_err(|error| ParquetError::NoFooter(error.to_string()))
+}
+
+/// A key-value entry of Parquet metadata.
+pub(super) fn entry_of<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
+    let entries = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    entries.filter(|entry| entry.key == key).find_map(|entry| entry.value.as_deref())
 }

@@ -6,6 +6,7 @@ use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How a lane stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct LaneStatus {
     pub buffered_records: usize,
     /// Bytes taken in and not sealed.
     pub buffered_bytes: u64,
+    /// When the oldest record that is not sealed was taken in; none when all are sealed.
+    pub since: Option<Instant>,
     /// Segments that this process put.
     pub put: u64,
     /// Segments that another process had put where this one was about to.

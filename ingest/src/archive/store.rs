@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use bursar_schemas::archive::{Footer, lane_prefix, parse_segment_key, segment_key};
+use bursar_schemas::archive::{Footer, REMOVED_KEY, lane_prefix, parse_segment_key, segment_key};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
@@ -15,7 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPay
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use super::folder::Folder;
-use super::parquet::{ParquetError, footer_of};
+use super::parquet::{ParquetError, entry_of, footer_of};
 use super::plan::{NotOfChain, check_footer};
 
 /// An object that is put once and for all to see whether the store refuses to put it again.
@@ -103,7 +103,11 @@ pub fn open_store(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), StoreError>
     }
     let prefix = Path::parse(prefix).map_err(|error| open(error.into()))?;
     let store: Arc<dyn ObjectStore> = match scheme {
-        "s3" => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(open)?),
+        "s3" => {
+            // A bucket with Object Lock takes no object without a checksum.
+            let builder = AmazonS3Builder::from_env().with_checksum_algorithm(Checksum::SHA256);
+            Arc::new(builder.with_bucket_name(bucket).build().map_err(open)?)
+        }
         "gs" => {
             Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).build().map_err(open)?)
         }
@@ -210,6 +214,15 @@ impl Segments {
         Err(StoreError::Unconditional)
     }
 
+    /// An object's size; none when there is no such object.
+    pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        match self.store.head(&self.path(key)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The footer of the segment that starts at an offset; none when there is no such segment.
     ///
     /// # Errors
@@ -220,6 +233,16 @@ impl Segments {
         lane: Lane,
         start: u64,
     ) -> Result<Option<Footer>, StoreError> {
+        Ok(self.statement(generation, lane, start).await?.map(|(footer, _)| footer))
+    }
+
+    /// As [`Segments::footer`], and whether its records were removed under retention.
+    pub(super) async fn statement(
+        &self,
+        generation: Generation,
+        lane: Lane,
+        start: u64,
+    ) -> Result<Option<(Footer, bool)>, StoreError> {
         let key = segment_key(generation, lane, start);
         let path = self.path(&key);
         let size = match self.store.head(&path).await {
@@ -248,7 +271,8 @@ impl Segments {
         let footer = footer_of(&metadata).map_err(unreadable)?;
         check_footer(&footer, generation, lane, start)
             .map_err(|error| StoreError::NotOfChain { key: key.clone(), error })?;
-        Ok(Some(footer))
+        let removed = entry_of(&metadata, REMOVED_KEY).is_some();
+        Ok(Some((footer, removed)))
     }
 
     /// The bytes of the segment that starts at an offset.

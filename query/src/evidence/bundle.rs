@@ -59,6 +59,11 @@ pub struct ProvenFact {
     pub value: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// What was searched.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +76,9 @@ pub struct Scanned {
     pub segments: u64,
     /// Of these, not opened as all their facts are older than the request by more than a day.
     pub too_old: u64,
+    /// Of these, not searched as their records were removed under retention.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub removed: u64,
     /// Rows searched.
     pub rows: u64,
 }
@@ -214,10 +222,11 @@ fn report(bundle: &Bundle, faults: Vec<String>, facts: Vec<String>, leaves: u64)
         },
         format!(
             "That there are no others is what its maker states: {} rows of {} segments were searched, {} segments were \
-             too old, up to {}.",
+             too old, {} were removed under retention, up to {}.",
             scanned.rows,
-            scanned.segments - scanned.too_old.min(scanned.segments),
+            scanned.segments.saturating_sub(scanned.too_old).saturating_sub(scanned.removed),
             scanned.too_old,
+            scanned.removed,
             scanned.until_us.map_or_else(|| "no time".to_owned(), time)
         ),
     ];

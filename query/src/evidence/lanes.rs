@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bursar_schemas::archive::segment_key;
+use bursar_schemas::archive::{Footer, segment_key};
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::position::{Lane, Topic};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -16,7 +16,7 @@ use super::log::{Log, Sealed, get};
 use super::presence::name_of;
 use super::producers::Producers;
 use super::report::{Kind, Report};
-use super::segment::{Fault, Rows, check as check_segment};
+use super::segment::{Fault, Rows, check as check_segment, check_tombstone};
 use super::{EvidenceError, OnProgress, Progress, VerifyOptions};
 
 /// Segments of one lane read and hashed ahead of the one that is judged.
@@ -90,6 +90,16 @@ fn chosen(log: &Log, options: &VerifyOptions) -> BTreeSet<u64> {
     leaves.into_iter().collect()
 }
 
+/// What stands at a segment's name.
+enum Looked {
+    /// The segment.
+    Rows(Rows),
+    /// Its tombstone.
+    Removed(Footer),
+    /// Something else, or nothing.
+    Wrong(Option<Fault>),
+}
+
 /// One lane as it is walked.
 struct State<'a> {
     producers: Producers,
@@ -121,19 +131,18 @@ impl Walk<'_> {
         }
         let chosen =
             sealed.iter().filter(|it| self.chosen.contains(&it.leaf) || !there.contains_key(&it.first));
-        let mut read =
-            futures::stream::iter(chosen)
-                .map(|sealed| async move {
-                    self.segment(generation, lane, sealed).await.map(|rows| (sealed, rows))
-                })
-                .buffered(AHEAD);
+        let mut read = futures::stream::iter(chosen)
+            .map(|sealed| async move {
+                self.segment(generation, lane, sealed).await.map(|looked| (sealed, looked))
+            })
+            .buffered(AHEAD);
         let mut next = 0;
-        while let Some((sealed, rows)) = read.try_next().await? {
+        while let Some((sealed, looked)) = read.try_next().await? {
             if sealed.first != next {
                 state.interrupt();
             }
             next = sealed.last.saturating_add(1);
-            self.judge(generation, sealed, rows, &mut state);
+            self.judge(generation, sealed, looked, &mut state);
         }
         let lives = self.log.lanes.keys().filter(|(_, other)| *other == lane).count();
         state.producers.finish(lives == 1, &mut state.report);
@@ -150,11 +159,19 @@ impl Walk<'_> {
         generation: Generation,
         lane: Lane,
         sealed: &Sealed,
-    ) -> Result<Result<Rows, Option<Fault>>, EvidenceError> {
+    ) -> Result<Looked, EvidenceError> {
         let key = segment_key(generation, lane, sealed.first);
-        let Some(bytes) = get(self.store, &key).await? else { return Ok(Err(None)) };
+        let Some(bytes) = get(self.store, &key).await? else { return Ok(Looked::Wrong(None)) };
         let logged = sealed.clone();
-        let work = move || check_segment(generation, lane, &logged, &bytes);
+        let removal = self.log.removals.get(&sealed.leaf).map(|(_, removal)| removal.clone());
+        let work = move || match (check_segment(generation, lane, &logged, &bytes), removal) {
+            (Ok(rows), _) => Looked::Rows(rows),
+            (Err(Fault::Altered { .. }), Some(removal)) => match check_tombstone(&removal, &bytes) {
+                Ok(footer) => Looked::Removed(footer),
+                Err(fault) => Looked::Wrong(Some(fault)),
+            },
+            (Err(fault), _) => Looked::Wrong(Some(fault)),
+        };
         let checked = tokio::task::spawn_blocking(work).await;
         let checked = checked.map_err(|error| EvidenceError::Broken(error.to_string()))?;
         let segments = self.done.0.fetch_add(1, Ordering::Relaxed) + 1;
@@ -162,21 +179,23 @@ impl Walk<'_> {
         if let Some(progress) = &self.progress {
             progress(Progress { segments, of_segments: self.of.0, bytes, of_bytes: self.of.1 });
         }
-        Ok(checked.map_err(Some))
+        Ok(checked)
     }
 
-    fn judge(
-        &self,
-        generation: Generation,
-        sealed: &Sealed,
-        rows: Result<Rows, Option<Fault>>,
-        state: &mut State<'_>,
-    ) {
+    fn judge(&self, generation: Generation, sealed: &Sealed, looked: Looked, state: &mut State<'_>) {
         let key = segment_key(generation, state.producers.lane(), sealed.first);
         state.report.segments_checked += 1;
-        let rows = match rows {
-            Ok(rows) => rows,
-            Err(fault) => {
+        let rows = match looked {
+            Looked::Rows(rows) => rows,
+            Looked::Removed(footer) => {
+                if let Some((_, removal)) = self.log.removals.get(&sealed.leaf) {
+                    state.report.remove(state.producers.lane(), removal, sealed.times_us);
+                }
+                state.lose(&key, &footer.lost);
+                state.pass_over(&footer);
+                return;
+            }
+            Looked::Wrong(fault) => {
                 let (kind, detail) = match fault {
                     None => (Kind::Missing, format!("leaf {} logs it", sealed.leaf)),
                     Some(Fault::Altered { sha256, detail }) => match name_of(self.log, &sha256) {
@@ -192,10 +211,10 @@ impl Walk<'_> {
         };
         state.report.rows += sealed.rows;
         state.report.bytes += sealed.bytes;
-        for (first, last) in &rows.lost {
-            let detail = format!("offsets {first} to {last} were gone before they could be sealed");
-            state.report.add(Kind::Lost, key.clone(), detail);
+        if self.log.removals.contains_key(&sealed.leaf) {
+            state.report.note(format!("{key}: the log states its removal, and it is still there"));
         }
+        state.lose(&key, &rows.lost);
         if !rows.lost.is_empty() {
             state.interrupt();
         }
@@ -211,6 +230,22 @@ impl Walk<'_> {
 }
 
 impl State<'_> {
+    fn lose(&mut self, key: &str, lost: &[(u64, u64)]) {
+        for (first, last) in lost {
+            let detail = format!("offsets {first} to {last} were gone before they could be sealed");
+            self.report.add(Kind::Lost, key, detail);
+        }
+    }
+
+    /// Records that were removed: their footer says where each producer's numbers go on.
+    fn pass_over(&mut self, footer: &Footer) {
+        self.producers.pass_over(footer);
+        self.causes.whole = false;
+        if let Some(refold) = &mut self.refold {
+            refold.interrupt(&mut self.report);
+        }
+    }
+
     fn interrupt(&mut self) {
         self.producers.interrupt();
         self.causes.whole = false;

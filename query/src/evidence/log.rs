@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bursar_schemas::archive::LARGEST_SEGMENT;
 use bursar_schemas::evidence::{
-    BUNDLE, CHECKPOINT, Checkpoint, Kind as KeyKind, TILE, Tile, TileTree, VerifierKey, bundle_path,
+    BUNDLE, CHECKPOINT, Checkpoint, Kind as KeyKind, Removal, TILE, Tile, TileTree, VerifierKey, bundle_path,
     checkpoint_key, leaf_key, parse_bundle, parse_bundle_path, parse_tile_path, tile_path,
 };
 use bursar_schemas::ids::{Digest, Generation};
@@ -55,6 +55,8 @@ pub(super) struct Log {
     pub(super) last_at_us: Option<i64>,
     pub(super) lanes: BTreeMap<(Generation, Lane), Vec<Sealed>>,
     pub(super) deployment_keys: BTreeSet<Digest>,
+    /// By the leaf of a segment: the leaf that states its removal, and what it says.
+    pub(super) removals: BTreeMap<u64, (u64, Removal)>,
     /// Hashes of all leaves.
     pub(super) hashes: Vec<Digest>,
 }

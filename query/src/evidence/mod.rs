@@ -34,7 +34,7 @@ use object_store::ObjectStore;
 
 pub use self::bundle::{Bundle, BundleReport, verify_bundle};
 pub use self::prove::prove;
-pub use self::report::{Finding, Kind, Report};
+pub use self::report::{Finding, Kind, RemovedRecords, Report};
 
 /// What cannot be checked at all.
 #[derive(Debug, thiserror::Error)]

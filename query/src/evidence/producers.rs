@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bursar_schemas::archive::Footer;
 use bursar_schemas::avro::Avro as _;
 use bursar_schemas::facts::{Head, ProducerHead, ProducerOpened, Role};
 use bursar_schemas::ids::{Digest, ProducerId};
@@ -45,6 +46,8 @@ pub(super) struct Producers {
     lane: Lane,
     deployment_keys: BTreeSet<Digest>,
     known: HashMap<ProducerId, Known>,
+    /// Producers that opened in a part that was removed, with the number that is due.
+    opened_before: HashMap<ProducerId, u64>,
     unreadable: u64,
     duplicates: u64,
     /// True when the lane is read from its start.
@@ -53,7 +56,15 @@ pub(super) struct Producers {
 
 impl Producers {
     pub(super) fn new(lane: Lane, deployment_keys: BTreeSet<Digest>, whole: bool) -> Self {
-        Self { lane, deployment_keys, known: HashMap::new(), unreadable: 0, duplicates: 0, whole }
+        Self {
+            lane,
+            deployment_keys,
+            known: HashMap::new(),
+            opened_before: HashMap::new(),
+            unreadable: 0,
+            duplicates: 0,
+            whole,
+        }
     }
 
     pub(super) const fn lane(&self) -> Lane {
@@ -66,6 +77,23 @@ impl Producers {
         for known in self.known.values_mut() {
             known.next = None;
             known.hash = None;
+        }
+    }
+
+    /// A part of the lane was removed: numbers go on where its footer says, hashes with the next signed head.
+    pub(super) fn pass_over(&mut self, footer: &Footer) {
+        for (name, next) in &footer.producers {
+            let Ok(producer) = name.parse::<ProducerId>() else { continue };
+            match self.known.get_mut(&producer) {
+                Some(known) if known.next.is_none_or(|due| due < *next) => {
+                    known.next = Some(*next);
+                    known.hash = None;
+                }
+                Some(_) => {}
+                None => {
+                    self.opened_before.insert(producer, *next);
+                }
+            }
         }
     }
 
@@ -137,7 +165,11 @@ impl Producers {
             );
             report.add(Kind::Forged, place, detail);
         }
-        if schema != OPENED && self.whole {
+        if let Some(next) = self.opened_before.remove(&producer) {
+            // Its certificate was removed: its numbers can be checked, its signatures no more.
+            known.next = Some(next);
+            known.hash = None;
+        } else if schema != OPENED && self.whole {
             let detail = format!("producer {producer} ({}) writes without a certificate", head.role.word());
             report.add(Kind::Forged, place, detail);
             known.hash = None;

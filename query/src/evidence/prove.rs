@@ -122,6 +122,10 @@ pub async fn prove(
                 scanned.too_old += 1;
                 continue;
             }
+            if log.removals.contains_key(&sealed.leaf) {
+                scanned.removed += 1;
+                continue;
+            }
             let rows = prover.rows(*generation, *lane, sealed).await?;
             scanned.rows += sealed.rows;
             let found = facts_in(&rows, prover.request, segments.len());

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use bursar_schemas::evidence::Checkpoint;
+use bursar_schemas::evidence::{Checkpoint, Removal};
+use bursar_schemas::position::Lane;
 use serde::Serialize;
 
 use super::VerifyOptions;
@@ -100,6 +101,23 @@ pub struct OpenEnd {
     pub since: String,
 }
 
+/// Records of a lane that were removed under retention, by word of the log.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RemovedRecords {
+    /// The lane.
+    pub lane: String,
+    /// Segments removed.
+    pub segments: u64,
+    /// Records removed.
+    pub rows: u64,
+    /// Days that policy kept them.
+    pub retention_days: u64,
+    /// Event time of the newest.
+    pub until: Option<String>,
+    /// Who had them removed.
+    pub by: String,
+}
+
 /// What a check found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
@@ -120,6 +138,8 @@ pub struct Report {
     /// The newest checkpoint that holds.
     #[serde(skip)]
     pub checkpoint: Option<Checkpoint>,
+    /// Records removed under retention: no fault, and stated by the log before they were.
+    pub removed: Vec<RemovedRecords>,
     /// Segments that the log names.
     pub segments: u64,
     /// Segments looked into.
@@ -145,6 +165,29 @@ impl Report {
         self.notes.push(note.into());
     }
 
+    /// Notes a removal that the log states, beside those of its kind.
+    pub(super) fn remove(&mut self, lane: Lane, removal: &Removal, times_us: Option<(i64, i64)>) {
+        let (lane, until) = (lane.to_string(), times_us.map(|(_, newest)| time(newest)));
+        let same = |it: &&mut RemovedRecords| {
+            it.lane == lane && it.retention_days == removal.retention_days && it.by == removal.by
+        };
+        if let Some(known) = self.removed.iter_mut().find(same) {
+            known.segments += 1;
+            known.rows += removal.rows;
+            known.until = known.until.take().max(until);
+            return;
+        }
+        let (retention_days, by) = (removal.retention_days, removal.by.clone());
+        self.removed.push(RemovedRecords {
+            lane,
+            segments: 1,
+            rows: removal.rows,
+            retention_days,
+            until,
+            by,
+        });
+    }
+
     /// Takes in what was found elsewhere.
     pub(super) fn merge(&mut self, other: Self) {
         for (kind, count) in other.counts {
@@ -154,6 +197,7 @@ impl Report {
         self.findings.extend(other.findings.into_iter().take(room));
         self.notes.extend(other.notes);
         self.open_ends.extend(other.open_ends);
+        self.removed.extend(other.removed);
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.segments_checked += other.segments_checked;
@@ -179,12 +223,19 @@ impl Report {
         self.checkpoint.clone_from(&log.newest);
         let partly = options.sample.is_some() || options.since_us.is_some();
         self.complete = self.holds() && !partly;
+        let removed = self.removed.iter().fold((0, 0), |sum, it| (sum.0 + it.segments, sum.1 + it.rows));
         let until = log.last_at_us.map_or_else(|| "no time".to_owned(), time);
         self.verdict.push(match (self.holds(), partly) {
             (true, false) => format!(
                 "Everything that the log names is there and unaltered, and every object is named: {} segments, {} rows, \
-                 up to {until}.",
-                self.segments, self.rows
+                 up to {until}.{}",
+                self.segments - removed.0,
+                self.rows,
+                if removed.0 == 0 {
+                    String::new()
+                } else {
+                    format!(" {} more segments, {} rows, were removed under retention.", removed.0, removed.1)
+                }
             ),
             (true, true) => format!(
                 "Nothing wrong was found in {} of {} segments. The others were not looked into, so this does not show \
@@ -226,6 +277,18 @@ impl Report {
                 text,
                 "open end      {} producer {} ({}): no last head; tail unproven since {} ({} facts from number {})",
                 open.lane, open.producer, open.role, open.since, open.unproven_facts, open.unproven_from
+            );
+        }
+        for removed in &self.removed {
+            let _ = writeln!(
+                text,
+                "removed       {}: {} segments, {} rows up to {}, under retention of {} days, by {}; no fault",
+                removed.lane,
+                removed.segments,
+                removed.rows,
+                removed.until.as_deref().unwrap_or("no time"),
+                removed.retention_days,
+                removed.by
             );
         }
         for note in &self.notes {

@@ -2,7 +2,8 @@
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
-use bursar_schemas::archive::{FOOTER_KEY, Footer, segment_key};
+use bursar_schemas::archive::{FOOTER_KEY, Footer, REMOVED_KEY, Removed, segment_key};
+use bursar_schemas::evidence::Removal;
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::merkle::RootBuilder;
 use bursar_schemas::position::Lane;
@@ -51,10 +52,13 @@ pub(super) fn footer_of(bytes: &Bytes) -> Result<Footer, String> {
 }
 
 fn statement(metadata: &ArrowReaderMetadata) -> Result<Footer, String> {
-    let entries = metadata.metadata().file_metadata().key_value_metadata();
-    let text = entries.into_iter().flatten().find(|entry| entry.key == FOOTER_KEY);
-    let text = text.and_then(|entry| entry.value.as_deref()).ok_or("it has no footer of a segment")?;
+    let text = entry(metadata, FOOTER_KEY).ok_or("it has no footer of a segment")?;
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn entry<'a>(metadata: &'a ArrowReaderMetadata, key: &str) -> Option<&'a str> {
+    let entries = metadata.metadata().file_metadata().key_value_metadata();
+    entries.into_iter().flatten().find(|entry| entry.key == key)?.value.as_deref()
 }
 
 /// Reads the statement, and the rows' offsets and bytes.
@@ -128,6 +132,22 @@ pub(super) fn check(
     let rows = Rows { batches, lost: footer.lost.clone() };
     check_rows(&footer, &rows).map_err(Fault::Contradiction)?;
     Ok(rows)
+}
+
+/// Checks what stands in the place of a segment whose removal the log states: its footer, word for word, and no rows.
+pub(super) fn check_tombstone(removal: &Removal, bytes: &Bytes) -> Result<Footer, Fault> {
+    let wrong =
+        |what: &str| Fault::Contradiction(format!("its records are removed, and in its place stands {what}"));
+    let metadata = ArrowReaderMetadata::load(bytes, plain()).map_err(|_| wrong("what is no segment"))?;
+    let footer = entry(&metadata, FOOTER_KEY).unwrap_or_default();
+    if Digest(Sha256::digest(footer.as_bytes()).into()) != removal.footer {
+        return Err(wrong("another footer"));
+    }
+    let removed = entry(&metadata, REMOVED_KEY).and_then(|text| serde_json::from_str::<Removed>(text).ok());
+    if removed.is_none() || metadata.metadata().file_metadata().num_rows() != 0 {
+        return Err(wrong("what is no tombstone"));
+    }
+    statement(&metadata).map_err(|_| wrong("what is no segment"))
 }
 
 /// Offsets rise within the range and leave out only what is stated; the root is that of the footer.

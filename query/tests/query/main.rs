@@ -9,6 +9,7 @@
 
 mod chargeback;
 mod exactly_once;
+mod gaps;
 mod http;
 mod recording;
 mod safety;

@@ -223,6 +223,7 @@ pub fn segment(
     standings: &mut Standings,
 ) -> (String, Vec<u8>) {
     let end = records.last().unwrap().offset;
+    let lost = records[0].offset.checked_sub(1).filter(|last| *last >= start).map(|last| (start, last));
     let rows: Vec<Row> = records.into_iter().map(|record| Row::read(record, standings)).collect();
     let batch = columns::batch(lane.topic, generation, lane.partition, &rows).unwrap();
     let times: Vec<i64> =
@@ -236,7 +237,7 @@ pub fn segment(
         end,
         rows: u64::try_from(rows.len()).unwrap(),
         skipped: vec![],
-        lost: vec![],
+        lost: lost.into_iter().collect(),
         // Proofs are not this crate's to check.
         rows_root: Digest([0; 32]),
         producers: standings.export(),

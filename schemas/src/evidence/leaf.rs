@@ -136,6 +136,46 @@ pub struct Keys {
     pub deployment_key: Digest,
 }
 
+/// Records of a sealed segment are removed: what they were, and why. It comes before they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Version of this statement.
+    pub version: u32,
+    /// When, in microseconds since 1970.
+    pub at_us: i64,
+    /// The leaf that had logged the segment.
+    pub leaf: u64,
+    /// The segment's object.
+    pub key: String,
+    /// First offset covered.
+    pub first: u64,
+    /// Last offset covered.
+    pub last: u64,
+    /// Rows removed.
+    pub rows: u64,
+    /// SHA-256 of the object's bytes as they were sealed.
+    pub sha256: Digest,
+    /// RFC 6962 root over the rows removed.
+    pub rows_root: Digest,
+    /// SHA-256 of the statement in the segment's footer, which the object that takes its place repeats.
+    pub footer: Digest,
+    /// Days for which the policy in force keeps records of the topic.
+    pub retention_days: u64,
+    /// Who had them removed.
+    pub by: String,
+}
+
+impl Removal {
+    /// True when it is of that segment.
+    #[must_use]
+    pub fn is_of(&self, leaf: u64, manifest: &Manifest) -> bool {
+        self.leaf == leaf
+            && self.key == manifest.key
+            && (self.first, self.last, self.rows) == (manifest.first, manifest.last, manifest.rows)
+            && (self.sha256, self.rows_root) == (manifest.sha256, manifest.rows_root)
+    }
+}
+
 /// What a leaf states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -144,6 +184,8 @@ pub enum Leaf {
     Keys(Keys),
     /// A sealed segment.
     Segment(Manifest),
+    /// A segment's records are removed under retention.
+    Removal(Removal),
     /// Nothing was sealed for a while, and the archiver was there.
     Heartbeat {
         /// Version of this statement.
@@ -171,6 +213,7 @@ impl Leaf {
         let version = match &leaf {
             Self::Keys(keys) => keys.version,
             Self::Segment(manifest) => manifest.version,
+            Self::Removal(removal) => removal.version,
             Self::Heartbeat { version, .. } => *version,
         };
         if version != LEAF_VERSION {
@@ -191,6 +234,7 @@ impl Leaf {
         match self {
             Self::Keys(keys) => keys.at_us,
             Self::Segment(manifest) => manifest.at_us,
+            Self::Removal(removal) => removal.at_us,
             Self::Heartbeat { at_us, .. } => *at_us,
         }
     }

@@ -5,7 +5,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | `leaf` | what a leaf states: a segment, the keys in use, a heartbeat |
+//! | `leaf` | what a leaf states: a segment, its removal, the keys in use, a heartbeat |
 //! | `fingerprint` | fingerprints of the Avro schemas that a segment's records follow |
 //! | `tiles` | names and bytes of tiles and entry bundles, grown leaf by leaf |
 //! | `note` | signed notes, verifier keys, cosignatures |
@@ -25,7 +25,7 @@ mod tiles;
 
 pub use self::checkpoint::Checkpoint;
 pub use self::fingerprint::{contract_fingerprint, fingerprint};
-pub use self::leaf::{Keys, LEAF_VERSION, LONGEST_LEAF, Leaf, LeafError, Manifest};
+pub use self::leaf::{Keys, LEAF_VERSION, LONGEST_LEAF, Leaf, LeafError, Manifest, Removal};
 pub use self::note::{Kind, Note, NoteError, Signature, SignerKey, VerifierKey};
 pub use self::proof::{
     Proof, ProofError, consistency_proof, inclusion_proof, root_of, verify_consistency, verify_inclusion,

@@ -1,6 +1,6 @@
 //! What a writer knows of the log after reading its leaves: the tiles' right edge, and how far each lane is logged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::leaf::{Keys, Leaf, LeafError};
 use super::tiles::{Tile, TileTree};
@@ -39,6 +39,8 @@ pub enum StateError {
 pub struct LogState {
     tree: TileTree,
     next: BTreeMap<(Generation, Lane), u64>,
+    /// Leaves whose segments are removed.
+    removed: BTreeSet<u64>,
     keys: Vec<Keys>,
     at_us: Option<i64>,
 }
@@ -62,6 +64,9 @@ impl LogState {
                 *next = manifest.last.saturating_add(1);
             }
             Leaf::Keys(keys) => self.keys.push(keys),
+            Leaf::Removal(removal) => {
+                self.removed.insert(removal.leaf);
+            }
             Leaf::Heartbeat { .. } => {}
         }
         self.at_us = self.at_us.max(Some(at_us));
@@ -91,6 +96,12 @@ impl LogState {
     #[must_use]
     pub fn next(&self, generation: Generation, lane: Lane) -> u64 {
         self.next.get(&(generation, lane)).copied().unwrap_or(0)
+    }
+
+    /// True when the removal of the segment that a leaf logs stands in the log.
+    #[must_use]
+    pub fn is_removed(&self, leaf: u64) -> bool {
+        self.removed.contains(&leaf)
     }
 
     /// The keys stated so far.

@@ -236,7 +236,27 @@ fn a_log_takes_only_the_next_segment_of_a_lane() {
     assert!(take(Leaf::Segment(manifest(6, 9))).is_err(), "a hole");
     take(Leaf::Heartbeat { version: 1, at_us: 7 }).unwrap();
     take(Leaf::Segment(manifest(5, 9))).unwrap();
-    assert_eq!(state.size(), 3);
+    let sealed = manifest(5, 9);
+    let removal = Removal {
+        version: 1,
+        at_us: 8,
+        leaf: 2,
+        key: sealed.key.clone(),
+        first: 5,
+        last: 9,
+        rows: sealed.rows,
+        sha256: sealed.sha256,
+        rows_root: sealed.rows_root,
+        footer: leaf_hash(b"footer"),
+        retention_days: 400,
+        by: "grace".to_owned(),
+    };
+    assert!(removal.is_of(2, &sealed) && !removal.is_of(1, &sealed) && !removal.is_of(2, &manifest(0, 4)));
+    let leaf = Leaf::Removal(removal);
+    assert_eq!(Leaf::parse(&leaf.encode().unwrap()).unwrap(), leaf);
+    take(leaf).unwrap();
+    assert!(state.is_removed(2) && !state.is_removed(0));
+    assert_eq!(state.size(), 4);
     assert_eq!(state.next(Generation([4; 16]), crate::position::Lane::new(Topic::Spend, 3)), 10);
     assert_eq!(state.at_us(), Some(1_700_000_000_000_000));
 }

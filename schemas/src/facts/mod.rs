@@ -7,6 +7,7 @@ mod limits;
 mod policy;
 mod producers;
 mod requests;
+mod retention;
 mod routes;
 mod spend;
 
@@ -14,6 +15,7 @@ pub use limits::*;
 pub use policy::*;
 pub use producers::*;
 pub use requests::*;
+pub use retention::*;
 pub use routes::*;
 pub use spend::*;
 
@@ -190,6 +192,7 @@ facts! {
     12 RequestRefused Requests,
     13 QueryRan Requests,
     14 Finding Requests,
+    18 RecordsRemoved Requests,
     20 RouteDecided Routes,
     21 AttemptEnded Routes,
     30 Reserved Spend,
@@ -212,6 +215,8 @@ facts! {
     51 KeyIssued Policy,
     52 KeyRevoked Policy,
     53 BudgetRaised Policy,
+    60 HoldPlaced Policy,
+    61 HoldReleased Policy,
 }
 
 impl Fact {

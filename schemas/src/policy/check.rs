@@ -6,6 +6,7 @@ use super::budget::{Budget, Each, Scope};
 use super::document::{Document, PolicyError};
 use crate::facts::Recovery;
 use crate::money::Money;
+use crate::position::Topic;
 use crate::window;
 
 impl Document {
@@ -131,6 +132,9 @@ impl Document {
             if let Err(error) = window::zone(&organisation.time_zone) {
                 faults.push(format!("organisation {:?}: {error}", organisation.id));
             }
+        }
+        for topic in Topic::ALL.into_iter().filter(|topic| self.retention.of(*topic) == Some(0)) {
+            faults.push(format!("retention: {topic}_days is at least 1; leave it out to keep them for ever"));
         }
         for model in self.models.iter().filter(|model| model.targets.is_empty()) {
             faults.push(format!("model {:?}: it has no targets", model.id));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::budget::{Budget, Scope};
+use super::retention::Retention;
 use crate::ids::Pseudonym;
 use crate::meters::Meter;
 use crate::money::Money;
@@ -32,6 +33,9 @@ pub struct Document {
     /// What happens to a model without a known price.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unknown_price: UnknownPrice,
+    /// How long sealed records are kept; for ever where it does not say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retention: Retention,
     /// Roots of budget trees.
     #[serde(default, rename = "organisation")]
     pub organisations: Vec<Organisation>,
@@ -223,6 +227,9 @@ impl Document {
             whole.providers.extend(part.providers);
             whole.models.extend(part.models);
             whole.prices.extend(part.prices);
+            whole.retention = whole.retention.joined(part.retention).map_err(|name| {
+                PolicyError::Faults(vec![format!("retention: two files say otherwise what {name} is")])
+            })?;
             if part.unknown_price != UnknownPrice::default() {
                 whole.unknown_price = part.unknown_price;
             }

@@ -5,7 +5,9 @@ mod check;
 mod directory;
 mod document;
 mod draws;
+mod holds;
 mod owners;
+mod retention;
 mod state;
 
 pub use budget::{Budget, Each, MEMBERS, Scope, UNNAMED};
@@ -15,7 +17,9 @@ pub use document::{
     UnknownPrice,
 };
 pub use draws::Draw;
+pub use holds::{Hold, Holds};
 pub use owners::Owners;
+pub use retention::Retention;
 pub use state::{Issued, PolicyState, PolicyVerdict, Raise};
 
 #[cfg(test)]

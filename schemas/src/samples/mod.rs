@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use crate::avro::Micros;
 use crate::facts::{
-    About, BudgetRaised, Currency, Fact, Head, KeyIssued, KeyRevoked, PolicyPublished, ProducerHead,
-    ProducerOpened, Role,
+    About, BudgetRaised, Currency, Fact, Head, HoldPlaced, HoldReleased, KeyIssued, KeyRevoked,
+    PolicyPublished, ProducerHead, ProducerOpened, Role,
 };
 use crate::ids::{Digest, ProducerId, Pseudonym, RequestId, Signature};
 use crate::money::Money;
@@ -126,6 +126,27 @@ fn of_policy() -> [Fact; 4] {
     ]
 }
 
+fn of_holds() -> [Fact; 2] {
+    [
+        HoldPlaced {
+            head: head(Role::Policy, 60),
+            hold: text("hold-4"),
+            topics: vec![text("requests"), text("spend")],
+            condition: text("team = 'search'"),
+            reason: text("case 17"),
+            author: text("ada"),
+        }
+        .into(),
+        HoldReleased {
+            head: head(Role::Policy, 61),
+            hold: text("hold-3"),
+            reason: text("case 9 is closed"),
+            author: text("grace"),
+        }
+        .into(),
+    ]
+}
+
 /// One fact of each kind, in the order of [`Fact::KINDS`].
 #[must_use]
 pub fn facts() -> Vec<Fact> {
@@ -135,5 +156,6 @@ pub fn facts() -> Vec<Fact> {
     facts.extend(spend::facts());
     facts.extend(limits::facts());
     facts.extend(of_policy());
+    facts.extend(of_holds());
     facts
 }

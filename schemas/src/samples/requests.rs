@@ -4,12 +4,12 @@ use super::{REQUEST, about, dollars, head, some, text};
 use crate::avro::Micros;
 use crate::facts::{
     AttemptEnded, AttemptOutcome, Candidate, CandidateVerdict, Durability, Ending, Endpoint, Fact, Finding,
-    FindingKind, QueryRan, RefusalCode, RequestClosed, RequestOpened, RequestRefused, Role, RouteDecided,
-    RouteReason,
+    FindingKind, QueryRan, RecordsRemoved, RefusalCode, RequestClosed, RequestOpened, RequestRefused, Role,
+    RouteDecided, RouteReason,
 };
-use crate::ids::{Digest, ProducerId};
+use crate::ids::{Digest, Generation, ProducerId};
 
-pub(super) fn facts() -> [Fact; 5] {
+pub(super) fn facts() -> [Fact; 6] {
     [
         RequestOpened {
             head: head(Role::Shim, 10),
@@ -57,6 +57,7 @@ pub(super) fn facts() -> [Fact; 5] {
             detail: text("5 numbers never came"),
         }
         .into(),
+        removed(),
     ]
 }
 
@@ -118,4 +119,23 @@ pub(super) fn routes() -> [Fact; 2] {
         }
         .into(),
     ]
+}
+
+fn removed() -> Fact {
+    RecordsRemoved {
+        head: head(Role::Archiver, 18),
+        removed_topic: text("routes"),
+        removed_generation: Generation([0x6e; 16]),
+        removed_partition: 2,
+        removed_first: 4_100,
+        removed_last: 8_199,
+        removed_rows: 4_099,
+        object: text("segments/6e6e/routes/00002/00000000000000004100.parquet"),
+        object_sha256: Digest([0x88; 32]),
+        rows_root: Digest([0x99; 32]),
+        sealed_leaf: 31,
+        retention_days: 400,
+        author: text("grace"),
+    }
+    .into()
 }

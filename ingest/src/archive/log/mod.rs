@@ -15,13 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bursar_schemas::evidence::{
-    Keys, LEAF_VERSION, Leaf, LeafError, LogState, Manifest, SignerKey, StateError, Tile, VerifierKey,
-    leaf_key,
+    Keys, LEAF_VERSION, Leaf, LeafError, LogState, Manifest, Removal, SignerKey, StateError, Tile,
+    VerifierKey, leaf_key,
 };
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::position::Lane;
 use bytes::Bytes;
 
+use super::removal::Catalogue;
 use super::store::{Put, Segments, StoreError};
 
 /// Tiles that are put at the same time.
@@ -118,9 +119,39 @@ pub(super) struct LogWriter {
     /// Full tiles that may not be in the store yet.
     full: Vec<Tile>,
     published: u64,
+    /// The segments that leaves speak of; for whoever asks, as it grows with the log.
+    catalogue: Option<Catalogue>,
 }
 
 impl LogWriter {
+    /// One that knows the segments of all leaves.
+    pub(super) fn with_catalogue(segments: Segments, settings: LogSettings) -> Self {
+        Self { catalogue: Some(Catalogue::default()), ..Self::new(segments, settings) }
+    }
+
+    pub(super) const fn catalogue(&self) -> Option<&Catalogue> {
+        self.catalogue.as_ref()
+    }
+
+    /// The time by the log's clock, in microseconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        (self.settings.clock)()
+    }
+
+    /// Reads the log to its end.
+    pub(super) async fn read_on(&mut self) -> Result<(), LogError> {
+        self.open().await?;
+        self.catch_up().await
+    }
+
+    /// Logs a removal, once, under a published checkpoint.
+    pub(super) async fn log_removal(&mut self, removal: Removal) -> Result<(), LogError> {
+        self.read_on().await?;
+        let of = removal.leaf;
+        self.append(&Leaf::Removal(removal), |state| state.is_removed(of)).await?;
+        self.publish().await
+    }
+
     pub(super) fn new(segments: Segments, settings: LogSettings) -> Self {
         let mut keys = settings.earlier.clone();
         keys.push(settings.signer.verifier().clone());
@@ -133,6 +164,7 @@ impl LogWriter {
             signed: BTreeMap::new(),
             full: Vec::new(),
             published: 0,
+            catalogue: None,
         }
     }
 
@@ -146,7 +178,11 @@ impl LogWriter {
 
     /// Takes a leaf that stands in the store.
     fn absorb(&mut self, entry: &[u8]) -> Result<(), LogError> {
+        let index = self.state.size();
         self.state.absorb(entry, &mut self.full)?;
+        if let Some(catalogue) = &mut self.catalogue {
+            catalogue.take(index, &Leaf::parse(entry)?);
+        }
         let size = self.state.size();
         match self.signed.remove(&size) {
             Some(root) if root != self.state.root() => Err(LogError::Changed { size }),

@@ -44,15 +44,50 @@ async fn a_folder_holds_an_archive() {
 /// `BURSAR_TEST_S3` is the archive's address, such as `s3://bursar`; the rest comes from `AWS_*` variables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_s3_server_holds_an_archive() {
-    let Ok(url) = std::env::var("BURSAR_TEST_S3") else {
-        let required = std::env::var("BURSAR_TEST_COMPONENTS").is_ok_and(|word| word == "required");
-        assert!(!required, "BURSAR_TEST_S3 is not set, but components are required");
-        eprintln!("skipped: BURSAR_TEST_S3 is not set");
-        return;
-    };
-    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-    let (store, prefix) = open_store(&format!("{url}/archiver-{unique}")).unwrap();
+    let Some(url) = component("BURSAR_TEST_S3") else { return };
+    let (store, prefix) = open_store(&format!("{url}/archiver-{}", unique())).unwrap();
     archives_in(store, prefix).await;
+}
+
+/// On a bucket with a default retention every object is put with a checksum, and is there to stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_with_object_lock_keeps_every_object() {
+    let Some(url) = component("BURSAR_TEST_S3_LOCKED") else { return };
+    let Some(python) = component("BURSAR_TEST_PYTHON") else { return };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/components/object_lock.py");
+    let endpoint = std::env::var("AWS_ENDPOINT_URL").unwrap();
+    let ask = |action: &str, value: &str| {
+        let bucket = url.strip_prefix("s3://").unwrap();
+        let run =
+            std::process::Command::new(&python).args([script, &endpoint, bucket, action, value]).output();
+        let run = run.unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        serde_json::from_slice::<serde_json::Value>(&run.stdout).unwrap()
+    };
+    assert_eq!(ask("default", "1")["status"], 200);
+    let name = format!("archiver-{}", unique());
+    let (store, prefix) = open_store(&format!("{url}/{name}")).unwrap();
+    archives_in(Arc::clone(&store), prefix.clone()).await;
+    let before = objects(&store, &prefix).await;
+    let tried = ask("destroy", &format!("{name}/"));
+    assert!(tried["refused"].as_u64().unwrap() > 20, "{tried}");
+    assert_eq!(tried["deleted"], serde_json::json!([]), "{tried}");
+    assert_eq!(objects(&store, &prefix).await, before);
+}
+
+fn unique() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
+}
+
+/// What `tests/run` started; none where the test may be skipped since nothing was required.
+fn component(variable: &str) -> Option<String> {
+    let value = std::env::var(variable).ok();
+    let required = std::env::var("BURSAR_TEST_COMPONENTS").is_ok_and(|word| word == "required");
+    assert!(value.is_some() || !required, "{variable} is not set, but components are required");
+    if value.is_none() {
+        eprintln!("skipped: {variable} is not set");
+    }
+    value
 }
 
 #[test]

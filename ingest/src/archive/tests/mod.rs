@@ -9,6 +9,7 @@ mod journal;
 mod lives;
 mod races;
 mod reach;
+mod removal;
 
 use std::sync::Arc;
 use std::time::Duration;

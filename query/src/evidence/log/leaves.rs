@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bursar_schemas::evidence::{Leaf, Manifest, leaf_key};
+use bursar_schemas::archive::parse_segment_key;
+use bursar_schemas::evidence::{Leaf, Manifest, Removal, leaf_key};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 
@@ -36,6 +37,7 @@ impl Leaves {
         log.last_at_us = log.last_at_us.max(Some(at));
         match leaf {
             Leaf::Segment(manifest) => self.segment(index, &manifest, report),
+            Leaf::Removal(removal) => self.removal(index, removal, log, report),
             Leaf::Keys(keys) => {
                 log.deployment_keys.insert(keys.deployment_key);
             }
@@ -73,6 +75,25 @@ impl Leaves {
             rows_root: manifest.rows_root,
             times_us: manifest.times_us,
         });
+    }
+
+    /// A removal counts only of the very segment that a leaf before it logs.
+    fn removal(&self, index: u64, removal: Removal, log: &mut Log, report: &mut Report) {
+        let place = parse_segment_key(&removal.key);
+        let lane = place.and_then(|(generation, lane, _)| self.lanes.get(&(generation, lane)));
+        let of = lane.into_iter().flatten().find(|sealed| {
+            sealed.leaf == removal.leaf
+                && (sealed.first, sealed.last, sealed.rows) == (removal.first, removal.last, removal.rows)
+                && (sealed.sha256, sealed.rows_root) == (removal.sha256, removal.rows_root)
+        });
+        if of.is_none() {
+            let detail = format!("it removes {}, which no leaf before it logs so", removal.key);
+            report.add(Kind::Forged, leaf_key(index), detail);
+        } else if log.removals.contains_key(&removal.leaf) {
+            report.add(Kind::Doubled, leaf_key(index), format!("it removes {} a second time", removal.key));
+        } else {
+            log.removals.insert(removal.leaf, (index, removal));
+        }
     }
 
     pub(super) fn finish(self, log: &mut Log) {

@@ -1,0 +1,64 @@
+//! The archiver's state as Prometheus text.
+
+use std::fmt::Write as _;
+
+use bursar_ingest::archive::{ArchiverHandle, LaneStatus};
+
+/// One value of each lane: its name, its meaning, its kind, and where it is taken from.
+type Series = (&'static str, &'static str, &'static str, fn(&LaneStatus) -> u64);
+
+const SERIES: [Series; 7] = [
+    ("bursar_archive_sealed_records", "Offsets that are sealed.", "gauge", |lane| {
+        lane.sealed.map_or(0, |sealed| sealed.saturating_add(1))
+    }),
+    ("bursar_archive_unsealed_records", "Records taken in and not sealed.", "gauge", |lane| {
+        u64::try_from(lane.buffered_records).unwrap_or(u64::MAX)
+    }),
+    ("bursar_archive_unsealed_bytes", "Bytes taken in and not sealed.", "gauge", |lane| lane.buffered_bytes),
+    ("bursar_archive_unsealed_seconds", "Age of the oldest record that is not sealed.", "gauge", |lane| {
+        lane.since.map_or(0, |since| since.elapsed().as_secs())
+    }),
+    ("bursar_archive_segments_total", "Segments put by this process.", "counter", |lane| lane.put),
+    (
+        "bursar_archive_lost_offsets_total",
+        "Offsets that were gone before this process could seal them.",
+        "counter",
+        |lane| lane.lost,
+    ),
+    ("bursar_archive_fault", "1 while something keeps the lane from going on.", "gauge", |lane| {
+        u64::from(lane.fault.is_some())
+    }),
+];
+
+/// The archiver's metrics.
+pub(crate) fn of_archiver(archiver: &ArchiverHandle) -> String {
+    let mut out = String::new();
+    let lanes = archiver.status();
+    for (name, help, kind, value) in SERIES {
+        // Writing to a text cannot fail.
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (lane, status) in &lanes {
+            let _ = writeln!(
+                out,
+                "{name}{{topic=\"{}\",partition=\"{}\"}} {}",
+                lane.topic,
+                lane.partition,
+                value(status)
+            );
+        }
+    }
+    if let Some(log) = archiver.log_status() {
+        for (name, help, value) in [
+            ("bursar_log_leaves", "Leaves of the signed log.", log.size),
+            ("bursar_log_signed_leaves", "Leaves under a published checkpoint.", log.published),
+            (
+                "bursar_log_fault",
+                "1 while something keeps the log from being written.",
+                u64::from(log.fault.is_some()),
+            ),
+        ] {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+    }
+    out
+}
