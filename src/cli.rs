@@ -65,6 +65,14 @@ pub(crate) enum Command {
     /// Places, lists and releases legal holds: what a hold finds is not removed.
     #[command(subcommand)]
     Holds(Holds),
+    /// Shows captured content to whoever has its key.
+    #[command(subcommand)]
+    Content(Content),
+    /// Makes what was captured of an end user or a key unreadable for everybody, by destroying its data key.
+    Erase(Erase),
+    /// Works on the archive's own files.
+    #[command(subcommand)]
+    Archive(Archive),
     /// Checks an archive, offline: every object, the log, every producer's chain, the fold of limits.
     Verify(Verify),
     /// Writes the evidence of one request into a file that anyone with the log's public key can check.
@@ -267,6 +275,43 @@ pub(crate) enum RetentionChange {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Archive {
+    /// Makes the Delta tables over the segments anew, each as one commit. Nothing that counts as evidence is touched.
+    RebuildDelta {
+        /// The archive: a folder, or s3://BUCKET/PREFIX, gs:// or az://; the data folder's own when absent.
+        archive: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Content {
+    /// Decrypts the prompt and the completion of a request. Reads the store itself, with the key that content.key names.
+    Show {
+        /// The request's id.
+        request: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Erase {
+    /// Whose: an end user's pseudonym as facts have it, or key:ID where no end user was named.
+    #[arg(long, conflicts_with = "end_user")]
+    pub(crate) subject: Option<String>,
+    /// The end user's name as applications send it; needs the deployment's key here.
+    #[arg(long, requires = "organisation")]
+    pub(crate) end_user: Option<String>,
+    /// The end user's organisation.
+    #[arg(long)]
+    pub(crate) organisation: Option<String>,
+    /// Why; kept on record.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Erase although legal holds stand.
+    #[arg(long)]
+    pub(crate) despite_holds: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -82,6 +82,18 @@ pub(crate) struct ArchiveSettings {
     pub(crate) earlier_log_keys: Vec<String>,
     pub(crate) heartbeat_seconds: u64,
     pub(crate) checkpoint_copy: String,
+    pub(crate) delta: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ContentSettings {
+    pub(crate) capture: bool,
+    pub(crate) url: String,
+    pub(crate) key: String,
+    pub(crate) earlier_keys: Vec<String>,
+    pub(crate) max_kibibytes: u32,
+    pub(crate) queue_mebibytes: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -118,6 +130,7 @@ pub(crate) struct Config {
     pub(crate) shim: ShimSettings,
     pub(crate) ledger: LedgerSettings,
     pub(crate) archive: ArchiveSettings,
+    pub(crate) content: ContentSettings,
     pub(crate) query: QuerySettings,
     pub(crate) admin: AdminSettings,
     pub(crate) deployment: DeploymentSettings,
@@ -168,10 +181,16 @@ impl Config {
         anyhow::ensure!(self.archive.seal_mebibytes <= 48, "archive.seal_mebibytes must be at most 48");
         anyhow::ensure!(self.archive.seal_seconds >= 1, "archive.seal_seconds must be at least 1");
         anyhow::ensure!(self.shim.spool_mebibytes >= 16, "shim.spool_mebibytes must be at least 16");
+        anyhow::ensure!(
+            self.content.url != self.archive.url,
+            "content.url must be another place than archive.url"
+        );
+        anyhow::ensure!(self.content.queue_mebibytes <= 1024, "content.queue_mebibytes must be at most 1024");
         for (name, reference) in [
             ("kafka.password", &self.kafka.password),
             ("deployment.key", &self.deployment.key),
             ("archive.log_key", &self.archive.log_key),
+            ("content.key", &self.content.key),
         ] {
             let by_reference =
                 reference.is_empty() || reference.starts_with("env:") || reference.starts_with("file:");

@@ -2,6 +2,7 @@
 
 mod admin;
 pub(crate) mod archive;
+pub(crate) mod content;
 mod metrics;
 mod shim;
 
@@ -29,6 +30,7 @@ use crate::retention::{Keeper, Parts};
 use crate::secrets::{self, Secret};
 use crate::shelf::FolderShelf;
 use crate::wire::{Deployment, END_USERS, Ports};
+use content::ContentRole;
 use shim::ShimRole;
 
 /// How often completeness is looked at for the metrics.
@@ -132,6 +134,7 @@ impl Running {
                     prefix: prefix.clone(),
                     seal_bytes: u64::from(config.archive.seal_mebibytes) << 20,
                     seal_age: Duration::from_secs(config.archive.seal_seconds),
+                    delta: config.archive.delta,
                     ..ArchiveConfig::default()
                 };
                 let log = archive::log_settings(config, &deployment, &clock)?;
@@ -171,21 +174,31 @@ impl Running {
                     store,
                     prefix,
                     log: archive::log_settings(config, &deployment, &clock)?,
+                    delta: config.archive.delta,
                     journal: Arc::clone(&ports.journal),
                     history: Arc::clone(&ports.history),
                     recorder,
                     clock: Arc::clone(&clock),
                     query: query_config(config),
                     asked,
+                    vault: content::place(config)?,
                 }));
             }
         }
         let mut shim = None;
         if roles.shim {
-            let started = ShimRole::start(config, &deployment, &ports, Arc::clone(&clock)).await?;
+            let capture = if config.content.capture {
+                let recorder = deployment.recorder(Role::Shim, &ports.outlet)?;
+                recorders.push(Arc::clone(&recorder));
+                Some(ContentRole::start(config, recorder, Arc::clone(&clock))?)
+            } else {
+                None
+            };
+            let started = ShimRole::start(config, &deployment, &ports, Arc::clone(&clock), capture).await?;
             admin.add_shim(&started);
             shim = Some(started);
         }
+        admin.add_vault(content::place(config)?);
         let listen = if roles.own { SocketAddr::from(([127, 0, 0, 1], 0)) } else { config.admin.listen };
         let admin = admin.serve(listen).await?;
         let address_file = (!roles.own).then(|| config.data.join(crate::door::ADDRESS_FILE));

@@ -106,6 +106,9 @@ impl Passing {
             attempt.answer_bytes =
                 attempt.answer_bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(0));
         }
+        if let Some(capture) = self.open.as_mut().and_then(|open| open.capture.as_mut()) {
+            capture.see(&piece);
+        }
         self.scan.push(piece, &mut self.scratch);
         self.queue();
     }
@@ -206,6 +209,9 @@ async fn read_on(mut incoming: Incoming, mut scan: Scan, mut open: OpenRequest) 
             if let Some(attempt) = &mut open.attempt {
                 attempt.answer_bytes =
                     attempt.answer_bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(0));
+            }
+            if let Some(capture) = &mut open.capture {
+                capture.see(&piece);
             }
             scan.push(piece, &mut unwanted);
             unwanted.clear();

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::Durability;
 
+use crate::content::Capturing;
+
 /// What happens to a request without a hard budget when the spool takes no more facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnSpoolFull {
@@ -63,6 +65,8 @@ pub struct ShimConfig {
     pub digest_key: [u8; 32],
     /// How leases are sized.
     pub leases: LeaseSizing,
+    /// Where contents go that policy has captured; none is captured without.
+    pub capture: Option<Capturing>,
 }
 
 /// How leases are sized and given back.
@@ -109,6 +113,7 @@ impl ShimConfig {
                 idle_after: Duration::from_secs(15),
                 ask_again_after: Duration::from_secs(30),
             },
+            capture: None,
         }
     }
 }

@@ -18,6 +18,7 @@
 mod answer;
 pub mod bound;
 mod config;
+mod content;
 mod gate;
 pub mod inspect;
 pub mod leases;
@@ -35,5 +36,6 @@ pub mod usage;
 mod world;
 
 pub use config::{Clock, LeaseSizing, OnSpoolFull, Random, Secret, SecretError, Secrets, ShimConfig};
+pub use content::{Capturing, Content, ContentSink};
 pub use server::{Handles, POLICY_SNAPSHOT, Readiness, RunningShim, Shim, StartError};
 pub use upstream::TlsError;

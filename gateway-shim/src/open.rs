@@ -14,6 +14,7 @@ use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::price::Price;
 use bursar_schemas::producer::Draft;
 
+use crate::content::Capture;
 use crate::leases::{GiveBack, Path};
 use crate::owed::{Owed, owed};
 use crate::scan::Learned;
@@ -60,6 +61,7 @@ pub(crate) struct OpenRequest {
     pub(crate) closed: bool,
     /// What the end of an attempt gave back of its lease, to be written after the attempt's own facts.
     pub(crate) given: Vec<GiveBack>,
+    pub(crate) capture: Option<Capture>,
 }
 
 fn us(duration: Duration) -> u64 {
@@ -223,6 +225,9 @@ impl OpenRequest {
         };
         drafts.push(Draft { lane: self.lane(Topic::Requests), fact: fact.into() });
         self.note(drafts);
+        if let Some(capture) = self.capture.take() {
+            capture.end(&self.about, self.policy_version);
+        }
     }
 
     /// Writes facts of this request, unless it passed without any, and then what its attempts gave back.

@@ -23,6 +23,7 @@ use bursar_schemas::producer::Draft;
 
 use crate::answer::{Outgoing, Passing};
 use crate::config::OnSpoolFull;
+use crate::content::Capture;
 use crate::gate::{Admitted, Candidate};
 use crate::limits::Denied;
 use crate::open::{Attempt, OpenRequest};
@@ -105,6 +106,7 @@ fn open(world: &Arc<World>, admitted: &Admitted) -> OpenRequest {
         answer_bytes: 0,
         closed: false,
         given: Vec::new(),
+        capture: Capture::begin(world, admitted),
     }
 }
 
@@ -125,6 +127,7 @@ fn take_unrecorded(
     open.end_attempt(AttemptOutcome::Unreachable, &Learned::default(), &mut Vec::new());
     open.closed = true;
     open.note(Vec::new());
+    open.capture = None;
     let (code, message) = if full {
         (RefusalCode::SpoolFull, "No facts can be written at the moment.")
     } else {

@@ -8,6 +8,7 @@
 //! | [`archive`] | the archiver: sealed segments and the Merkle log in object storage |
 
 pub mod archive;
+pub mod content;
 pub mod embedded;
 pub mod kafka;
 pub mod spool;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bursar_schemas::archive::{SEGMENTS, parse_segment_key, segment_key};
+use bursar_schemas::archive::{SEGMENTS, is_delta_key, parse_segment_key, segment_key};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -183,6 +183,7 @@ pub(crate) async fn list(
             Some((generation, lane, start)) => {
                 found.entry(LaneKey { lane, generation }).or_default().insert(start, object);
             }
+            None if is_delta_key(object.location.as_ref()) => {}
             None => foreign.add(object.location.to_string()),
         }
     }

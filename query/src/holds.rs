@@ -92,3 +92,35 @@ impl QueryService {
         }
     }
 }
+
+impl QueryService {
+    /// Ids of the requests of which a content is kept and that a condition over `requests` holds. Not recorded.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub async fn kept_contents(&self, condition: &str) -> Result<Vec<String>, QueryError> {
+        // A condition holds a request when it holds any of its records.
+        let alone = format!("SELECT request FROM requests WHERE ({condition}\n)");
+        statement(Topic::Requests, condition, "false")?;
+        let sql = format!(
+            "SELECT DISTINCT request FROM requests WHERE kind = 'ContentKept' AND request IN ({alone})"
+        );
+        let deadline = Instant::now() + self.config.http.time;
+        let work = async {
+            let _turn = self.turn().await?;
+            let snapshot = self.snapshot(deadline).await?;
+            let batches = self.sessions.open(&snapshot, "").await?.run_own(&sql).await?;
+            let mut found = Vec::new();
+            for batch in batches {
+                let ids = batch.column(0).as_string_opt::<i32>();
+                let ids = ids.ok_or_else(|| QueryError::Engine("a request's id is not text".to_owned()))?;
+                found.extend(ids.iter().flatten().map(str::to_owned));
+            }
+            Ok(found)
+        };
+        match tokio::time::timeout_at(deadline, work).await {
+            Ok(found) => found,
+            Err(_) => Err(QueryError::TooLong(self.config.http.time.as_secs())),
+        }
+    }
+}

@@ -48,6 +48,26 @@ pub fn parse_segment_key(key: &str) -> Option<(Generation, Lane, u64)> {
     (parts.next().is_none() && segment_key(generation, lane, start) == key).then_some(found)
 }
 
+/// Folder of the commits of the Delta table over the segments of a topic's life. The table's root is the folder above it.
+#[must_use]
+pub fn delta_log(generation: Generation, topic: Topic) -> String {
+    format!("{SEGMENTS}/{generation}/{topic}/_delta_log")
+}
+
+/// True for the name of a Delta table's commit.
+#[must_use]
+pub fn is_delta_key(key: &str) -> bool {
+    let place = || {
+        let rest = key.strip_prefix(SEGMENTS)?.strip_prefix('/')?;
+        let (generation, rest) = rest.split_once('/')?;
+        let (topic, rest) = rest.split_once('/')?;
+        let version: u64 = rest.strip_prefix("_delta_log/")?.strip_suffix(".json")?.parse().ok()?;
+        let folder = delta_log(generation.parse().ok()?, Topic::from_name(topic)?);
+        Some(format!("{folder}/{version:020}.json") == key)
+    };
+    place().unwrap_or(false)
+}
+
 /// What a segment states of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,6 +136,13 @@ mod tests {
             [key.replace("spend", "spent"), key.replace("00003", "3"), format!("{key}/x"), format!("x{key}")]
         {
             assert_eq!(parse_segment_key(&foreign), None, "{foreign}");
+        }
+        let commit = format!("{}/{:020}.json", delta_log(generation, Topic::Spend), 7);
+        assert!(is_delta_key(&commit) && parse_segment_key(&commit).is_none());
+        for foreign in
+            [commit.replace("spend", "spent"), commit.replace("007", "7"), format!("{commit}x"), key]
+        {
+            assert!(!is_delta_key(&foreign), "{foreign}");
         }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::server::{Answer, Author, Control, Refusal, publisher};
 use crate::exit::Failure;
-use crate::retention::{Keeper, holds};
+use crate::retention::content::EraseRequest;
+use crate::retention::{Keeper, content, holds};
 
 /// A hold to be placed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Control> {
     Router::new()
         .route("/v1/retention", get(survey))
         .route("/v1/retention/apply", post(apply))
+        .route("/v1/content/erase", post(erase))
         .route("/v1/holds", post(place).get(list))
         .route("/v1/holds/{hold}/release", post(release))
 }
@@ -49,6 +51,18 @@ async fn survey(State(control): State<Control>) -> Answer {
 async fn apply(State(control): State<Control>, Extension(author): Extension<Author>) -> Answer {
     let applied = keeper(&control)?.apply(&author.0).await?;
     Ok(Json(serde_json::to_value(applied).map_err(Failure::from)?))
+}
+
+async fn erase(
+    State(control): State<Control>,
+    Extension(author): Extension<Author>,
+    Json(body): Json<EraseRequest>,
+) -> Answer {
+    let nothing =
+        || Refusal(StatusCode::NOT_FOUND, "no content was ever captured here (content.url)".to_owned());
+    let vault = control.vault.as_ref().ok_or_else(nothing)?;
+    let key_destroyed = content::erase(publisher(&control)?, vault, body, &author.0).await?;
+    Ok(Json(json!({"key_destroyed": key_destroyed})))
 }
 
 async fn place(

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
+use bursar_ingest::content::Vault;
 use bursar_schemas::policy::Document;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub(crate) struct Control {
     pub(crate) publisher: Option<Arc<Publisher>>,
     /// Retention of the archive.
     pub(crate) keeper: Option<Arc<Keeper>>,
+    /// Captured content, without the keys to read it.
+    pub(crate) vault: Option<Arc<Vault>>,
     /// All accounts' books.
     pub(crate) budgets: Option<Probe>,
     /// State by role.

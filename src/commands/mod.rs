@@ -1,6 +1,8 @@
 //! One file per group of commands; each asks a [`crate::door::Door`] and prints.
 
+pub(crate) mod archive;
 pub(crate) mod budgets;
+pub(crate) mod content;
 pub(crate) mod gaps;
 pub(crate) mod keys;
 pub(crate) mod policy;

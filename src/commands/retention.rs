@@ -29,6 +29,21 @@ fn list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     answer[name].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// One line on captured content.
+fn contents(content: &Value, due: &str) -> String {
+    let number = |name: &str| content[name].as_u64().unwrap_or(0);
+    if content.is_null() {
+        return String::new();
+    }
+    format!(
+        "captured content ({} days): {} requests, {} {due}, {} past their retention and held\n",
+        number("days"),
+        number("contents"),
+        number("due"),
+        number("held")
+    )
+}
+
 pub(crate) async fn run(place: &Place, retention: Retention) -> Outcome {
     let door = Door::open(place).await?;
     let json = retention.format.format == Output::Json;
@@ -40,6 +55,7 @@ pub(crate) async fn run(place: &Place, retention: Retention) -> Outcome {
                 return print::out(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
             }
             print::rows(list(&answer, "classes"), &CLASSES, retention.format.format)?;
+            print::out(&contents(&answer["content"], "due"))?;
             let past = list(&answer, "past");
             if past.is_empty() {
                 return print::out("\nNothing is past its retention.\n");
@@ -60,6 +76,7 @@ pub(crate) async fn run(place: &Place, retention: Retention) -> Outcome {
                 removed.len(),
                 kept.len()
             ))?;
+            print::out(&contents(&answer["content"], "deleted"))?;
             if kept.is_empty() { Ok(()) } else { print::rows(kept, &FOUND, Output::Table) }
         }
     }

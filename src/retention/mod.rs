@@ -5,6 +5,7 @@
 //!
 //! Invariant: what cannot be found out counts as held.
 
+pub(crate) mod content;
 pub(crate) mod holds;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bursar_ingest::archive::{Fate, Known, LogSettings, Logged, Remover, Segments, fate};
+use bursar_ingest::content::Vault;
 use bursar_query::{QueryConfig, QueryService, Range};
 use bursar_schemas::facts::{Head, RecordsRemoved};
 use bursar_schemas::ids::Generation;
@@ -28,6 +30,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::exit::{Failure, Outcome};
+use content::Contents;
 use holds::Ruling;
 
 /// How long a fact may take to be acknowledged.
@@ -91,6 +94,8 @@ pub(crate) struct Survey {
     pub(crate) policy_version: u64,
     pub(crate) classes: Vec<Class>,
     pub(crate) past: Vec<Found>,
+    /// Captured content; none where none was ever captured.
+    pub(crate) content: Option<Contents>,
 }
 
 /// What a removal did.
@@ -98,6 +103,8 @@ pub(crate) struct Survey {
 pub(crate) struct Applied {
     pub(crate) removed: Vec<Found>,
     pub(crate) kept: Vec<Found>,
+    /// Captured content as it was found, and deleted where it was due.
+    pub(crate) content: Option<Contents>,
 }
 
 /// What the retention of one archive needs.
@@ -105,6 +112,8 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) prefix: Path,
     pub(crate) log: LogSettings,
+    /// Whether Delta tables are kept.
+    pub(crate) delta: bool,
     pub(crate) journal: Arc<dyn Journal>,
     /// The same, reaching back into the archive: the holds and the policy in force are folded from it.
     pub(crate) history: Arc<dyn Journal>,
@@ -113,6 +122,8 @@ pub(crate) struct Parts {
     pub(crate) query: QueryConfig,
     /// The query service beside it, which is told when records are gone.
     pub(crate) asked: Option<Arc<QueryService>>,
+    /// Captured content, without the keys to read it.
+    pub(crate) vault: Option<Vault>,
 }
 
 /// The retention of one archive.
@@ -130,7 +141,8 @@ impl Keeper {
     fn remover(&self) -> Remover {
         let parts = &self.parts;
         let segments = Segments::new(Arc::clone(&parts.store), parts.prefix.clone());
-        Remover::new(segments, parts.log.clone())
+        let remover = Remover::new(segments, parts.log.clone());
+        if parts.delta { remover.with_delta(Arc::clone(&parts.log.clock)) } else { remover }
     }
 
     /// Sealed records alone, without a tail and without recording.
@@ -152,6 +164,7 @@ impl Keeper {
             policy_version: ruling.policy.version,
             classes: classes(&ruling.policy.document.retention),
             past: Vec::new(),
+            content: self.contents(&ruling, &sealed, false).await?,
         };
         let mut journal = InJournal::new(&*self.parts.journal);
         for it in &logged {
@@ -170,7 +183,8 @@ impl Keeper {
         let mut remover = self.remover();
         let logged = remover.logged().await?;
         let sealed = self.sealed().await?;
-        let mut applied = Applied { removed: Vec::new(), kept: Vec::new() };
+        let content = self.contents(&ruling, &sealed, true).await?;
+        let mut applied = Applied { removed: Vec::new(), kept: Vec::new(), content };
         let mut journal = InJournal::new(&*self.parts.journal);
         for it in &logged {
             // A hold that was placed meanwhile counts.
@@ -191,6 +205,17 @@ impl Keeper {
             tracing::warn!(%error, "the query service will see within a minute that records were removed");
         }
         Ok(applied)
+    }
+
+    async fn contents(
+        &self,
+        ruling: &Ruling,
+        sealed: &QueryService,
+        apply: bool,
+    ) -> Outcome<Option<Contents>> {
+        let Some(vault) = &self.parts.vault else { return Ok(None) };
+        let now = (self.parts.clock)().0;
+        content::look(vault, ruling, sealed, now, apply).await.map(Some)
     }
 
     async fn fate(&self, it: &Logged, ruling: &Ruling, journal: &mut InJournal<'_>) -> Outcome<Fate> {

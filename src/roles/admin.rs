@@ -7,12 +7,14 @@ use anyhow::Context as _;
 use axum::Router;
 use bursar_gateway_shim::RunningShim;
 use bursar_ingest::archive::ArchiverHandle;
+use bursar_ingest::content::Vault;
 use bursar_ledger::runner::LedgerHandle;
 use bursar_query::{QueryService, Token, Watch};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::content::ContentRole;
 use super::{Shared, ShimRole};
 use crate::admin::server::{Control, Credential, Probe, router, time};
 use crate::publisher::Publisher;
@@ -117,6 +119,10 @@ impl Parts {
         self.control.status.push(("ingest", status));
     }
 
+    pub(crate) fn add_vault(&mut self, vault: Option<Vault>) {
+        self.control.vault = vault.map(Arc::new);
+    }
+
     pub(crate) fn add_keeper(&mut self, keeper: Keeper) {
         self.control.keeper = Some(Arc::new(keeper));
     }
@@ -149,6 +155,7 @@ impl Parts {
     pub(crate) fn add_shim(&mut self, role: &ShimRole) {
         let (address, spool, shim) = (role.address(), Arc::clone(role.spool()), Arc::clone(role.shim()));
         self.control.metrics.extend(role.metrics_source());
+        self.control.metrics.extend(role.content().map(ContentRole::metrics));
         let status = probe(move || {
             let figures = spool.figures();
             let readiness =

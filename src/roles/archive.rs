@@ -27,7 +27,7 @@ pub(crate) fn open(config: &Config) -> Result<Place, StoreError> {
 /// A store, the prefix within it, and its address for people.
 type Place = (Arc<dyn ObjectStore>, StorePath, String);
 
-fn open_place(config: &Config, place: &str) -> Result<Place, StoreError> {
+pub(super) fn open_place(config: &Config, place: &str) -> Result<Place, StoreError> {
     let url = match place.strip_prefix("file:") {
         Some(path) if !path.starts_with("//") => {
             let path = config.path(path);

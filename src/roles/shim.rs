@@ -15,6 +15,7 @@ use bursar_schemas::price::PriceTable;
 use bursar_schemas::producer::Recorder;
 use bursar_schemas::snapshot::Shelf as _;
 
+use super::content::ContentRole;
 use super::{Shared, shared, take};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -27,6 +28,7 @@ pub(crate) struct ShimRole {
     shim: Shared<RunningShim>,
     spool: Arc<Spool>,
     address: SocketAddr,
+    content: Option<ContentRole>,
 }
 
 impl ShimRole {
@@ -35,6 +37,7 @@ impl ShimRole {
         deployment: &Deployment,
         ports: &Ports,
         clock: Clock,
+        content: Option<ContentRole>,
     ) -> anyhow::Result<Self> {
         let mut identity = deployment.identity(Role::Shim)?;
         let folder = config.data.join("spool");
@@ -66,8 +69,10 @@ impl ShimRole {
             prices: PriceTable::builtin()?,
             shelf: Arc::new(FolderShelf::open(&config.data)?),
         };
-        let shim = Shim::start(shim_config(config, deployment), handles).await?;
-        Ok(Self { address: shim.local_addr(), shim: shared(shim), spool })
+        let mut settings = shim_config(config, deployment);
+        settings.capture = content.as_ref().map(ContentRole::capturing);
+        let shim = Shim::start(settings, handles).await?;
+        Ok(Self { address: shim.local_addr(), shim: shared(shim), spool, content })
     }
 
     /// True when an earlier run left the policy that it served by.
@@ -88,6 +93,10 @@ impl ShimRole {
         self.shim.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(RunningShim::metrics_source)
     }
 
+    pub(crate) const fn content(&self) -> Option<&ContentRole> {
+        self.content.as_ref()
+    }
+
     pub(crate) fn spool(&self) -> &Arc<Spool> {
         &self.spool
     }
@@ -98,6 +107,9 @@ impl ShimRole {
             && !shim.shutdown(grace).await
         {
             tracing::warn!("the last facts were not acknowledged; the spool keeps them");
+        }
+        if let Some(content) = self.content {
+            content.stop().await;
         }
         let spool = Arc::clone(&self.spool);
         let left = tokio::task::spawn_blocking(move || spool.close(Duration::from_secs(10))).await??;

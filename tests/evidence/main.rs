@@ -11,6 +11,8 @@
 mod harness;
 
 mod bundle;
+mod content;
+mod delta;
 mod fixture;
 mod forge;
 mod product;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::delta::engines_agree;
 use super::harness::{Place, wait_for};
 
 const POLICY: &str = r#"
@@ -112,4 +113,11 @@ fn records_go_when_their_time_is_over_and_no_hold_keeps_them() {
     assert_eq!(teams(&place), Vec::<String>::new());
     assert!(place.run(&["verify"]).contains("were removed under retention"));
     up.stop();
+    // Other engines see what is left, also of tables that were made anew.
+    let archive = place.data().join("archive");
+    engines_agree(&archive, 2);
+    let made = place.run(&["archive", "rebuild-delta"]);
+    assert!(made.contains("/requests: "), "{made}");
+    engines_agree(&archive, 2);
+    assert!(place.run(&["verify"]).contains("were removed under retention"));
 }

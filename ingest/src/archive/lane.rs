@@ -137,6 +137,7 @@ impl LaneTask {
         let _sealing = self.shared.sealing.read().await;
         let logged = self.shared.log_upto(generation, self.lane, head.next, None).await;
         logged.map_err(|error| error.to_string())?;
+        self.shared.delta_upto(generation, self.lane, head.next, None).await;
         Ok((generation, Buffer::new(generation, self.lane, head)))
     }
 
@@ -296,6 +297,8 @@ impl LaneTask {
         let upto = footer.end.saturating_add(1);
         let logged = self.shared.log_upto(work.generation, self.lane, upto, manifest).await;
         logged.map_err(|error| StoreError::Log(Box::new(error)))?;
+        let known = own.then_some((&footer, size));
+        self.shared.delta_upto(work.generation, self.lane, upto, known).await;
         self.advance(work, &footer, own).map_err(|error| StoreError::NotOfChain { key, error })
     }
 

@@ -7,6 +7,7 @@
 //! | `store`, `folder` | objects put if absent; a local folder whose puts survive a power cut |
 //! | `chain` | following a lane's segments to their end |
 //! | `journal` | reading the lanes whose start the topics no longer hold |
+//! | `delta` | a Delta table over each topic's segments, for everyone else's engines |
 //! | `removal` | removing what is past its retention, by word of the log |
 //! | `log` | the Merkle log with a leaf for each segment |
 //! | `lane`, `run`, `status` | the tasks, starting and stopping, what they tell |
@@ -21,6 +22,7 @@
 
 mod buffer;
 mod chain;
+mod delta;
 mod folder;
 mod journal;
 mod lane;
@@ -36,6 +38,7 @@ mod tests;
 
 pub use self::buffer::Head;
 pub use self::chain::{find_head, follow};
+pub use self::delta::{Delta, DeltaError};
 pub use self::folder::Folder;
 pub use self::journal::{ArchivedJournal, OpenSegments};
 pub use self::log::{Clock, LogError, LogSettings, LogStatus};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bursar_schemas::archive::Footer;
 use bursar_schemas::evidence::Manifest;
 use bursar_schemas::ids::Generation;
 use bursar_schemas::ports::Journal;
@@ -13,6 +14,7 @@ use object_store::path::Path;
 use tokio::sync::{Mutex, OnceCell, RwLock, Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 
+use super::delta::Delta;
 use super::lane::LaneTask;
 use super::log::{Clock, LogError, LogSettings, LogStatus, LogWriter};
 use super::plan::Limits;
@@ -38,6 +40,8 @@ pub struct ArchiveConfig {
     pub retry_first: Duration,
     /// Longest wait after a failure.
     pub retry_most: Duration,
+    /// Whether a Delta table over each topic's segments is kept.
+    pub delta: bool,
     /// How long a stop that flushes may take.
     pub stop_timeout: Duration,
 }
@@ -53,6 +57,7 @@ impl Default for ArchiveConfig {
             builds: 2,
             retry_first: Duration::from_millis(200),
             retry_most: Duration::from_secs(30),
+            delta: false,
             stop_timeout: Duration::from_secs(30),
         }
     }
@@ -76,6 +81,7 @@ pub(super) struct Shared {
     /// Held for reading between a segment and its checkpoint, so that an end in good order falls before or after.
     pub(super) sealing: RwLock<()>,
     log: Option<SharedLog>,
+    delta: Option<Mutex<Delta>>,
 }
 
 /// The log, written by one lane at a time.
@@ -107,6 +113,21 @@ impl Shared {
     /// The time for a leaf; none where no log is written.
     pub(super) fn log_clock(&self) -> Option<i64> {
         self.log.as_ref().map(|log| (log.clock)())
+    }
+
+    /// Names a lane's segments up to an offset in its topic's Delta table. The table is made from the segments, so what
+    /// fails is told and left to the next segment.
+    pub(super) async fn delta_upto(
+        &self,
+        generation: Generation,
+        lane: Lane,
+        upto: u64,
+        known: Option<(&Footer, u64)>,
+    ) {
+        let Some(delta) = &self.delta else { return };
+        if let Err(error) = delta.lock().await.upto(generation, lane, upto, known).await {
+            tracing::warn!(%lane, %error, "the Delta table is behind the segments");
+        }
     }
 
     /// Makes sure that a lane's segments up to an offset are in the log, under a published checkpoint.
@@ -170,8 +191,11 @@ impl Archiver {
         let (end, ending) = watch::channel(false);
         let topics = config.topics.clone();
         let segments = Segments::new(store, config.prefix.clone());
+        let unset: Clock = Arc::new(|| 0);
+        let clock = log.as_ref().map_or(unset, |log| Arc::clone(&log.clock));
         let shared = Arc::new(Shared {
             journal,
+            delta: config.delta.then(|| Mutex::new(Delta::new(segments.clone(), clock))),
             log: log.map(|settings| SharedLog::new(segments.clone(), settings)),
             segments,
             building: Semaphore::new(config.builds.max(1)),

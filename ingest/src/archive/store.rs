@@ -1,8 +1,9 @@
 //! Segments in an object store: put if absent, footers read with two small requests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bursar_schemas::archive::{Footer, REMOVED_KEY, lane_prefix, parse_segment_key, segment_key};
+use bursar_schemas::archive::{Footer, REMOVED_KEY, SEGMENTS, lane_prefix, parse_segment_key, segment_key};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 use bytes::Bytes;
@@ -179,6 +180,23 @@ impl Segments {
         let names = self.store.list(Some(&self.path(folder))).map_ok(|meta| meta.location);
         self.store.delete_stream(names.boxed()).try_for_each(|_| async { Ok(()) }).await?;
         Ok(())
+    }
+
+    /// Every lane that has a segment, in each of its lives.
+    pub(super) async fn lanes(&self) -> Result<BTreeSet<(Generation, Lane)>, StoreError> {
+        let mut lanes = BTreeSet::new();
+        let mut names = self.store.list(Some(&self.path(SEGMENTS)));
+        while let Some(meta) = names.try_next().await? {
+            let key: Path = meta.location.prefix_match(&self.prefix).into_iter().flatten().collect();
+            lanes.extend(parse_segment_key(key.as_ref()).map(|(generation, lane, _)| (generation, lane)));
+        }
+        Ok(lanes)
+    }
+
+    /// How many objects lie below a folder.
+    pub(super) async fn count_below(&self, folder: &str) -> Result<u64, StoreError> {
+        let names = self.store.list(Some(&self.path(folder)));
+        Ok(names.try_fold(0, |count: u64, _| async move { Ok(count + 1) }).await?)
     }
 
     /// The segment that starts at an offset, with all its bytes; none when there is no such segment.

@@ -59,7 +59,6 @@ pub struct ProvenFact {
     pub value: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }

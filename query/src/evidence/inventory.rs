@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bursar_schemas::archive::{SEGMENTS, parse_segment_key};
+use bursar_schemas::archive::{SEGMENTS, is_delta_key, parse_segment_key};
 use bursar_schemas::evidence::{
     CHECKPOINT, CHECKPOINTS, LEAVES, parse_bundle_path, parse_numbered, parse_tile_path,
 };
@@ -71,7 +71,8 @@ impl Inventory {
         } else if let Some(bundle) = parse_bundle_path(key) {
             self.bundles.insert(bundle);
         } else {
-            return key == CHECKPOINT || key == PROBE;
+            // A Delta table's commits say nothing that counts: they can be made again from the segments.
+            return key == CHECKPOINT || key == PROBE || is_delta_key(key);
         }
         true
     }

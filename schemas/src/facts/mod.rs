@@ -3,6 +3,7 @@
 //! Every fact begins with a [`Head`]; one that speaks of a request carries [`About`], the attributes *as of
 //! the request*, so that a team moved later never rewrites the past.
 
+mod content;
 mod limits;
 mod policy;
 mod producers;
@@ -11,6 +12,7 @@ mod retention;
 mod routes;
 mod spend;
 
+pub use content::*;
 pub use limits::*;
 pub use policy::*;
 pub use producers::*;
@@ -192,6 +194,8 @@ facts! {
     12 RequestRefused Requests,
     13 QueryRan Requests,
     14 Finding Requests,
+    16 ContentKept Requests,
+    17 ContentDropped Requests,
     18 RecordsRemoved Requests,
     20 RouteDecided Routes,
     21 AttemptEnded Routes,
@@ -217,6 +221,7 @@ facts! {
     53 BudgetRaised Policy,
     60 HoldPlaced Policy,
     61 HoldReleased Policy,
+    62 SubjectErased Policy,
 }
 
 impl Fact {
@@ -227,6 +232,8 @@ impl Fact {
             Self::RequestOpened(fact) => Some(&fact.about),
             Self::RequestClosed(fact) => Some(&fact.about),
             Self::RequestRefused(fact) => fact.about.as_ref(),
+            Self::ContentKept(fact) => Some(&fact.about),
+            Self::ContentDropped(fact) => Some(&fact.about),
             Self::RouteDecided(fact) => Some(&fact.about),
             Self::AttemptEnded(fact) => Some(&fact.about),
             Self::Reserved(fact) => Some(&fact.about),

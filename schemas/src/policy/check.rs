@@ -70,6 +70,9 @@ impl Document {
         {
             refer(providers.contains(provider), owner, format!("provider {provider:?}"));
         }
+        for team in &self.content.capture_teams {
+            refer(teams.contains(team), "content.capture_teams".to_owned(), format!("team {team:?}"));
+        }
         for budget in &self.budgets {
             self.check_budget(budget, &mut faults);
         }
@@ -135,6 +138,11 @@ impl Document {
         }
         for topic in Topic::ALL.into_iter().filter(|topic| self.retention.of(*topic) == Some(0)) {
             faults.push(format!("retention: {topic}_days is at least 1; leave it out to keep them for ever"));
+        }
+        if self.retention.content_days == Some(0) {
+            faults.push(
+                "retention: content_days is at least 1; leave [content] out to capture none".to_owned(),
+            );
         }
         for model in self.models.iter().filter(|model| model.targets.is_empty()) {
             faults.push(format!("model {:?}: it has no targets", model.id));

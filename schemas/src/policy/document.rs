@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::budget::{Budget, Scope};
-use super::retention::Retention;
+use super::retention::{ContentPolicy, Retention};
 use crate::ids::Pseudonym;
 use crate::meters::Meter;
 use crate::money::Money;
@@ -36,6 +36,9 @@ pub struct Document {
     /// How long sealed records are kept; for ever where it does not say.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retention: Retention,
+    /// Whose content is captured.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub content: ContentPolicy,
     /// Roots of budget trees.
     #[serde(default, rename = "organisation")]
     pub organisations: Vec<Organisation>,
@@ -220,6 +223,7 @@ impl Document {
         for (file, text) in files {
             let part: Self = toml::from_str(text)
                 .map_err(|error| PolicyError::Text { file: file.to_owned(), message: error.to_string() })?;
+            whole.content.capture_teams.extend(part.content.capture_teams);
             whole.organisations.extend(part.organisations);
             whole.teams.extend(part.teams);
             whole.projects.extend(part.projects);

@@ -19,7 +19,7 @@ pub use document::{
 pub use draws::Draw;
 pub use holds::{Hold, Holds};
 pub use owners::Owners;
-pub use retention::Retention;
+pub use retention::{CONTENT_DAYS, ContentPolicy, Retention};
 pub use state::{Issued, PolicyState, PolicyVerdict, Raise};
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::avro::Micros;
 use crate::facts::{
     About, BudgetRaised, Currency, Fact, Head, HoldPlaced, HoldReleased, KeyIssued, KeyRevoked,
-    PolicyPublished, ProducerHead, ProducerOpened, Role,
+    PolicyPublished, ProducerHead, ProducerOpened, Role, SubjectErased,
 };
 use crate::ids::{Digest, ProducerId, Pseudonym, RequestId, Signature};
 use crate::money::Money;
@@ -126,7 +126,7 @@ fn of_policy() -> [Fact; 4] {
     ]
 }
 
-fn of_holds() -> [Fact; 2] {
+fn of_holds() -> [Fact; 3] {
     [
         HoldPlaced {
             head: head(Role::Policy, 60),
@@ -142,6 +142,14 @@ fn of_holds() -> [Fact; 2] {
             hold: text("hold-3"),
             reason: text("case 9 is closed"),
             author: text("grace"),
+        }
+        .into(),
+        SubjectErased {
+            head: head(Role::Policy, 62),
+            subject: text("key:key-6"),
+            key_destroyed: true,
+            reason: text("asked to be forgotten"),
+            author: text("ada"),
         }
         .into(),
     ]

@@ -3,13 +3,13 @@
 use super::{REQUEST, about, dollars, head, some, text};
 use crate::avro::Micros;
 use crate::facts::{
-    AttemptEnded, AttemptOutcome, Candidate, CandidateVerdict, Durability, Ending, Endpoint, Fact, Finding,
-    FindingKind, QueryRan, RecordsRemoved, RefusalCode, RequestClosed, RequestOpened, RequestRefused, Role,
-    RouteDecided, RouteReason,
+    AttemptEnded, AttemptOutcome, Candidate, CandidateVerdict, ContentDropped, ContentKept, DropReason,
+    Durability, Ending, Endpoint, Fact, Finding, FindingKind, QueryRan, RecordsRemoved, RefusalCode,
+    RequestClosed, RequestOpened, RequestRefused, Role, RouteDecided, RouteReason,
 };
 use crate::ids::{Digest, Generation, ProducerId};
 
-pub(super) fn facts() -> [Fact; 6] {
+pub(super) fn facts() -> [Fact; 8] {
     [
         RequestOpened {
             head: head(Role::Shim, 10),
@@ -57,6 +57,8 @@ pub(super) fn facts() -> [Fact; 6] {
             detail: text("5 numbers never came"),
         }
         .into(),
+        kept(),
+        dropped(),
         removed(),
     ]
 }
@@ -119,6 +121,24 @@ pub(super) fn routes() -> [Fact; 2] {
         }
         .into(),
     ]
+}
+
+fn kept() -> Fact {
+    ContentKept {
+        head: head(Role::Shim, 16),
+        about: about(),
+        subject: text("e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5"),
+        object: text("contents/019a0000000170028003040506070809"),
+        object_sha256: Digest([0xaa; 32]),
+        object_bytes: 3_072,
+        cut: true,
+    }
+    .into()
+}
+
+fn dropped() -> Fact {
+    let (head, about) = (head(Role::Shim, 17), about());
+    ContentDropped { head, about, drop_reason: DropReason::StoreFailed }.into()
 }
 
 fn removed() -> Fact {

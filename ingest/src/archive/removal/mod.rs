@@ -18,7 +18,8 @@ use bytes::Bytes;
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use super::buffer::sha256;
-use super::log::{LogError, LogSettings, LogWriter};
+use super::delta::{Delta, DeltaError};
+use super::log::{Clock, LogError, LogSettings, LogWriter};
 use super::parquet::{ParquetError, SegmentWriter, entry_of};
 use super::store::{Segments, StoreError};
 
@@ -36,6 +37,9 @@ pub enum RemovalError {
     /// The object is not the one that was sealed.
     #[error("{0} is missing or altered, so it is left alone: run `bursar verify`")]
     Altered(String),
+    /// The Delta table cannot be told.
+    #[error("failed to take a segment out of its Delta table: {0}")]
+    Delta(#[from] DeltaError),
     /// The tombstone could not be built.
     #[error("failed to build a tombstone: {0}")]
     Build(#[from] ParquetError),
@@ -79,6 +83,7 @@ impl Catalogue {
 pub struct Remover {
     segments: Segments,
     log: LogWriter,
+    delta: Option<Delta>,
 }
 
 impl Remover {
@@ -86,7 +91,14 @@ impl Remover {
     #[must_use]
     pub fn new(segments: Segments, settings: LogSettings) -> Self {
         let log = LogWriter::with_catalogue(segments.clone(), settings);
-        Self { segments, log }
+        Self { segments, log, delta: None }
+    }
+
+    /// Also takes what is removed out of the Delta tables.
+    #[must_use]
+    pub fn with_delta(mut self, clock: Clock) -> Self {
+        self.delta = Some(Delta::new(self.segments.clone(), clock));
+        self
     }
 
     /// Reads the log and says which segments there are, in the order of their leaves.
@@ -152,12 +164,17 @@ impl Remover {
     ///
     /// # Errors
     /// When the object is not the one that was sealed, or the store fails.
-    pub async fn finish(&self, logged: &Logged, leaf: u64) -> Result<(), RemovalError> {
+    pub async fn finish(&mut self, logged: &Logged, leaf: u64) -> Result<(), RemovalError> {
         let manifest = &logged.manifest;
         let bytes = self.sealed(manifest).await?;
         let removed = Removed { leaf, at_us: self.log.now() };
         let removed = serde_json::to_string(&removed).map_err(ParquetError::from)?;
-        let entries = [(FOOTER_KEY, footer_text(&bytes)?), (REMOVED_KEY, removed)];
+        let text = footer_text(&bytes)?;
+        if let Some(delta) = &mut self.delta {
+            let footer = serde_json::from_str(&text).map_err(ParquetError::from)?;
+            delta.remove(&footer).await?;
+        }
+        let entries = [(FOOTER_KEY, text), (REMOVED_KEY, removed)];
         let tombstone = SegmentWriter::new(manifest.topic, 0)?.finish_with(entries)?;
         self.segments.replace(&manifest.key, tombstone).await?;
         Ok(())

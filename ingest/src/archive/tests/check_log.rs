@@ -73,8 +73,7 @@ pub(in crate::archive) fn check(objects: &Objects, keys: &[VerifierKey]) -> Vec<
         assert_eq!(manifest.bytes, u64::try_from(object.len()).unwrap());
         assert!(logged.insert(manifest.key.clone()), "{} is logged twice", manifest.key);
     }
-    let sealed: BTreeSet<String> =
-        objects.keys().filter(|key| key.starts_with("segments/")).cloned().collect();
+    let sealed: BTreeSet<String> = objects.keys().filter(|key| key.ends_with(".parquet")).cloned().collect();
     assert_eq!(logged, sealed, "segments and leaves differ");
     leaves
 }

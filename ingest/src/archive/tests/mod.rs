@@ -4,6 +4,7 @@
 mod check;
 pub(super) mod check_log;
 mod components;
+mod delta;
 mod faults;
 mod journal;
 mod lives;
