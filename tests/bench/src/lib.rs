@@ -15,6 +15,7 @@ pub mod process;
 pub mod product;
 pub mod proxy;
 pub mod sample;
+pub mod storage;
 pub mod upstream;
 
 /// What went wrong, for whoever reads the terminal.

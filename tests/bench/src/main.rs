@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bursar_bench::product::On;
 use bursar_bench::upstream::Manner;
-use bursar_bench::{Fault, Outcome, consume, cost, feedback, latency, memory, proxy, upstream};
+use bursar_bench::{Fault, Outcome, consume, cost, feedback, latency, memory, proxy, storage, upstream};
 use clap::{Args, Parser, Subcommand};
 
 #[global_allocator]
@@ -87,6 +87,23 @@ enum Figure {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// What a request takes in the bucket, broken down by column.
+    Storage {
+        /// The archive's folder.
+        archive: PathBuf,
+    },
+    /// `bursar verify` beside `sha256sum` over the same records.
+    Verify {
+        #[command(flatten)]
+        subject: Subject,
+        /// The archive's folder.
+        archive: PathBuf,
+        /// The log's public key.
+        #[arg(long)]
+        key: PathBuf,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// Serves fixed answers; prints its address.
     #[command(hide = true)]
     Upstream {
@@ -118,6 +135,10 @@ impl Subject {
 
 async fn run(figure: Figure) -> Outcome {
     match figure {
+        Figure::Storage { archive } => storage::sizes(&archive),
+        Figure::Verify { subject, archive, key, rounds } => {
+            storage::verify(&subject.resolve()?.0, &archive, &key, rounds)
+        }
         Figure::Latency { subject, durability, delay_us, rounds, requests } => {
             let (binary, on) = subject.resolve()?;
             latency::run(&binary, &on, &latency::Plan { durability, delay_us, rounds, requests }).await
