@@ -1,6 +1,7 @@
 //! What the leaves say one after another: each lane's chain, the keys in use, the time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bursar_schemas::archive::parse_segment_key;
 use bursar_schemas::evidence::{Leaf, Manifest, Removal, leaf_key};
@@ -89,10 +90,10 @@ impl Leaves {
         if of.is_none() {
             let detail = format!("it removes {}, which no leaf before it logs so", removal.key);
             report.add(Kind::Forged, leaf_key(index), detail);
-        } else if log.removals.contains_key(&removal.leaf) {
-            report.add(Kind::Doubled, leaf_key(index), format!("it removes {} a second time", removal.key));
+        } else if let Entry::Vacant(free) = log.removals.entry(removal.leaf) {
+            free.insert((index, removal));
         } else {
-            log.removals.insert(removal.leaf, (index, removal));
+            report.add(Kind::Doubled, leaf_key(index), format!("it removes {} a second time", removal.key));
         }
     }
 
