@@ -128,3 +128,16 @@ fn a_holder_that_is_heard_keeps_its_lease_and_a_new_ledger_listens_first() {
     world.wait(30);
     assert_eq!(world.credits().len(), 1);
 }
+
+#[test]
+fn several_returns_after_a_time_out_all_come_back_to_the_hard_account() {
+    let mut world = World::new();
+    world.wait(130);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("8")));
+    for number in [1, 2] {
+        world.shim.give_back(1, number, money("2"), false, &mut world.logs);
+    }
+    world.wait(1);
+    // To the bounded account only what fits beside the time-out's five.
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("1"), money("4")));
+}

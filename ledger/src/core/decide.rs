@@ -185,7 +185,7 @@ impl Core {
         let returns: Vec<((LeaseId, u64), Return)> =
             self.desk.returns.iter().map(|(key, entry)| (*key, *entry)).collect();
         for ((lease, number), entry) in returns {
-            if self.is_being_reclaimed(lease) {
+            if self.is_being_reclaimed(lease) || self.fills_up(lease) {
                 // How much fits beside it is known once that is read back.
                 continue;
             }

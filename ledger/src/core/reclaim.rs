@@ -57,6 +57,12 @@ impl Core {
         self.pending.range(credits).next().is_some() || self.desk.returns.range(returns).next().is_some()
     }
 
+    /// True while a credit is under way of a lease that a time-out has credited: what fits beside it is not known yet.
+    pub(super) fn fills_up(&self, lease: LeaseId) -> bool {
+        let credits = Pending::Credit(lease, 0)..=Pending::Credit(lease, u64::MAX);
+        self.desk.is_resolved(lease, NUMBER) && self.pending.range(credits).next().is_some()
+    }
+
     /// True while a time-out's credit of the lease is under way.
     pub(super) fn is_being_reclaimed(&self, lease: LeaseId) -> bool {
         self.pending.contains(&Pending::Credit(lease, NUMBER))
