@@ -6,7 +6,7 @@
 
 mod turn;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bursar_schemas::avro::Micros;
@@ -15,6 +15,9 @@ use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 
 use crate::config::LeaseSizing;
+
+/// Numbers remembered that were answered before they were asked with.
+const USED_UP: usize = 1024;
 
 /// The accounts that a request draws on, sorted.
 pub type Path = Arc<[AccountRef]>;
@@ -137,6 +140,8 @@ pub struct LeaseBook {
     holder: ProducerId,
     sizing: LeaseSizing,
     next: u64,
+    /// Numbers from there on that the log has granted or refused already: a question with one would stay unanswered.
+    used_up: BTreeSet<u64>,
     paths: HashMap<Path, PathBook>,
     leases: HashMap<u64, Held>,
     /// Returns that could not be written yet, in order.
@@ -178,6 +183,7 @@ impl LeaseBook {
             holder,
             sizing,
             next: first,
+            used_up: BTreeSet::new(),
             paths: HashMap::new(),
             leases: HashMap::new(),
             unsent: Vec::new(),
@@ -227,6 +233,9 @@ impl LeaseBook {
         if book.asked.as_ref().is_some_and(helps) {
             return None;
         }
+        while self.used_up.remove(&self.next) {
+            self.next += 1;
+        }
         let lease = LeaseId { holder: self.holder, number: self.next };
         self.next += 1;
         book.asked = Some(Asked { lease, minimum, at: now });
@@ -256,8 +265,8 @@ impl LeaseBook {
 
     /// A grant that counts. False when it is not this incarnation's.
     pub fn granted(&mut self, lease: LeaseId, accounts: &[AccountRef], amount: Money, now: Micros) -> bool {
-        if lease.holder != self.holder || lease.number >= self.next || self.leases.contains_key(&lease.number)
-        {
+        let known = self.leases.contains_key(&lease.number);
+        if lease.holder != self.holder || known || self.is_unasked(lease.number) {
             return false;
         }
         let path: Path = match self.paths.get_key_value(accounts) {
@@ -283,9 +292,17 @@ impl LeaseBook {
         true
     }
 
+    /// True when the log answers a question that was never asked, as a confused ledger may.
+    fn is_unasked(&mut self, number: u64) -> bool {
+        if number >= self.next && self.used_up.len() < USED_UP {
+            self.used_up.insert(number);
+        }
+        number >= self.next
+    }
+
     /// A refusal, or a grant that is void.
     pub fn refused(&mut self, lease: LeaseId, reason: LeaseRefusal, account: Option<AccountRef>) {
-        if lease.holder != self.holder {
+        if lease.holder != self.holder || self.is_unasked(lease.number) {
             return;
         }
         for book in self.paths.values_mut() {

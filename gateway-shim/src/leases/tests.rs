@@ -77,6 +77,17 @@ fn one_question_at_a_time_and_a_lost_one_is_asked_again() {
 }
 
 #[test]
+fn numbers_that_were_answered_before_they_were_asked_with_are_passed_over() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let first = book.ask(&path, money(10), second(0)).unwrap();
+    let later = |number: u64| LeaseId { number: first.lease.number + number, ..first.lease };
+    assert!(!book.granted(later(1), &path, money(40), second(0)), "nobody asked for it");
+    book.refused(later(2), LeaseRefusal::InFlight, None);
+    assert!(book.granted(first.lease, &path, money(40), second(0)));
+    assert_eq!(book.ask(&path, money(10), second(0)).unwrap().lease, later(3));
+}
+
+#[test]
 fn a_refusal_answers_the_question() {
     let (mut book, path) = (book(), path(&["a"]));
     let ask = book.ask(&path, money(10), second(0)).unwrap();
