@@ -40,8 +40,9 @@ impl Core {
 
     /// Leases over an account whose idle money covers an amount; none when all of it does not. Those of holders
     /// that wrote something of late come first, then the largest. Leases recalled a moment ago count, as their
-    /// money is on its way. A holder that wrote nothing since a recall may be gone for good: its leases are recalled
-    /// as well, in case it is not, and count for nothing.
+    /// money is on its way, and longer only while their holder goes on writing: one that fell silent after a recall
+    /// may be gone for good, whatever it had under way then. Its leases are recalled as well, in case it is not, and
+    /// count for nothing.
     fn recallable(&self, account: &AccountRef, amount: Money) -> Option<Vec<LeaseId>> {
         let slot = self.accounts.find(account)?;
         let wait = self.config.timing.recall_wait;
@@ -62,24 +63,29 @@ impl Core {
             }
             if lease.revoked || self.pending.contains(&Pending::Revoke(*id)) {
                 let since = self.leases.revoked_at(id).unwrap_or(self.now);
-                let heard = self.producers.seen_at(&id.holder).is_some_and(|at| at > since);
-                if heard || ago(since) < wait {
+                let seen = self.producers.seen_at(&id.holder);
+                let writes = seen.is_some_and(|at| at > since && ago(at) < wait);
+                if writes || ago(since) < wait {
                     covered = covered.plus(unused);
                 } else {
                     deaf.insert(id.holder);
                 }
             } else {
-                let quiet = self.producers.seen_at(&id.holder).is_none_or(|at| ago(at) > 10 * wait);
+                let quiet = self.producers.seen_at(&id.holder).is_none_or(|at| ago(at) > 4 * wait);
                 idle.push((quiet, std::cmp::Reverse(unused), *id));
             }
         }
         idle.sort_unstable();
-        let mut leases = Vec::new();
-        for (_, std::cmp::Reverse(unused), id) in idle {
+        let (mut leases, mut all_quiet) = (Vec::new(), false);
+        for (quiet, std::cmp::Reverse(unused), id) in idle {
             if deaf.contains(&id.holder) {
                 leases.push(id);
             } else if covered < amount {
                 covered = covered.plus(unused);
+                leases.push(id);
+                all_quiet |= quiet;
+            } else if all_quiet {
+                // One wait tells which of the quiet holders are gone, not one wait for each.
                 leases.push(id);
             }
         }
