@@ -19,7 +19,8 @@ pub struct Timing {
     pub drain: i64,
     /// ... and in any case this long after it.
     pub drain_at_most: i64,
-    /// A request waits this long for money that is recalled from idle leases.
+    /// A request waits this long for money that is recalled from idle leases: less than a shim's client waits, which
+    /// then learns why there is none.
     pub recall_wait: i64,
     /// A holder that wrote nothing for this time has its leases revoked, and a moment later what is unused of them goes
     /// back to the bounded accounts of their paths; never to hard ones.
@@ -41,7 +42,7 @@ impl Default for Timing {
             open_early: 60 * SECOND,
             drain: 600 * SECOND,
             drain_at_most: 3600 * SECOND,
-            recall_wait: 2 * SECOND,
+            recall_wait: 3 * SECOND / 2,
             reclaim_after: 120 * SECOND,
             active_for: 600 * SECOND,
             balance_every: SECOND / 5,
