@@ -318,6 +318,12 @@ impl Core {
         self.read
     }
 
+    /// How many decisions were appended and are not read back yet.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.pending.len().max(self.pending_grants.len()).max(self.pending_limits.len())
+    }
+
     /// How many reservations are open, and how many requests for leases wait for an answer.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {

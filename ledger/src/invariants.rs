@@ -7,12 +7,13 @@
 //! | L3 | available = limit − committed − what is beside every lease, unless a lease was used above its amount |
 //! | L4 | what a ledger may still grant is never more than limit − committed, as the fold has them |
 //! | L5 | a blocking account is committed above its limit only after its limit was cut |
+//! | L6 | whoever does not act has no decision under way |
 
 use bursar_schemas::facts::Mode;
 use bursar_schemas::money::Money;
 
 use crate::books::AccountBooks;
-use crate::core::Core;
+use crate::core::{Core, Standing};
 
 /// An invariant that does not hold, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +65,15 @@ fn l4_no_more_to_grant_than_the_fold_allows(core: &Core, books: &AccountBooks) -
     if grantable <= free { Ok(()) } else { broken(4, books, format!("{grantable} is more than {free}")) }
 }
 
+fn l6_only_who_acts_decides(core: &Core) -> Result<(), Broken> {
+    let count = core.under_way();
+    if count == 0 || matches!(core.standing(), Standing::Acting { .. }) {
+        return Ok(());
+    }
+    let detail = format!("{count} decisions are under way");
+    Err(Broken { number: 6, budget: String::new(), window: 0, detail })
+}
+
 /// L5: holds while no limit of the budget was ever cut, which only the caller knows.
 ///
 /// # Errors
@@ -80,11 +90,12 @@ const fn blocks(books: &AccountBooks) -> bool {
     matches!(books.mode, Mode::Hard | Mode::Bounded)
 }
 
-/// Checks L1 to L4 at every account.
+/// Checks L1 to L4 at every account, and L6.
 ///
 /// # Errors
 /// The first that does not hold.
 pub fn check(core: &Core) -> Result<(), Broken> {
+    l6_only_who_acts_decides(core)?;
     for books in core.books() {
         l1_books_add_up(&books)?;
         l2_nothing_below_nothing(&books)?;
