@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bursar_simulator::campaign::{campaign, report, run_seed};
 use bursar_simulator::random::mix;
@@ -61,11 +62,11 @@ fn main() -> ExitCode {
         return all(&options);
     }
     let began = std::time::Instant::now();
-    let mut shown = 0;
-    let found = campaign(options.seed, options.steps, |steps, worlds| {
-        if !options.quiet && steps / 10_000_000 > shown {
-            shown = steps / 10_000_000;
-            println!("{steps} steps in {worlds} worlds, {} s", began.elapsed().as_secs());
+    let done = AtomicU64::new(0);
+    let found = campaign(options.seed, options.steps, |steps| {
+        let before = done.fetch_add(steps, Ordering::Relaxed);
+        if !options.quiet && (before + steps) / 10_000_000 > before / 10_000_000 {
+            println!("{} steps, {} s", before + steps, began.elapsed().as_secs());
         }
     });
     if !options.quiet {
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
     }
     let (steps, worlds, digest) = (found.steps, found.worlds, found.digest);
     println!("{steps} steps in {worlds} worlds, {} s, digest {digest:016x}", began.elapsed().as_secs());
-    println!("{} worlds failed a checker of liveness (see --keep-going)", found.measured);
+    println!("{} worlds with a confused ledger were not live", found.stranded);
     if let Some((world, violation)) = found.failed {
         println!("VIOLATION world={world} total={steps} {violation}");
         if !options.no_shrink {

@@ -96,10 +96,10 @@ fn change(random: &mut Random, settings: &Settings) -> Act {
     let budget = usize::try_from(random.below(5)).unwrap_or(0);
     let usual = settings.budgets[budget].amount;
     let part = |random: &mut Random, of: i64| usual * i128::from(random.within(1, of)) / 10;
-    match random.below(6) {
+    match random.below(8) {
         0 | 1 => Act::Limit { budget, amount: part(random, 25) },
-        2 => Act::Limit { budget, amount: part(random, 6) },
-        3 if settings.faults.modes => {
+        2 => Act::Limit { budget, amount: part(random, 3) },
+        3 | 4 if settings.faults.modes => {
             let mode = random.pick(&[Mode::Hard, Mode::Soft, Mode::Track, Mode::Bounded]);
             Act::Mode { budget: if random.once_in(3) { budget } else { 3 }, mode }
         }

@@ -1,7 +1,7 @@
 //! What really happened, known to nobody in the simulated world: what providers charged, and what each lease may
 //! still cost. The safety of hard budgets is checked against this and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bursar_schemas::facts::{AccountRef, LeaseId};
 
@@ -79,6 +79,8 @@ impl Account {
 pub struct Truth {
     leases: HashMap<LeaseId, Lease>,
     accounts: HashMap<AccountRef, Account>,
+    /// Accounts that attempts passed beside every lease, whatever they were charged.
+    pub passed: HashSet<AccountRef>,
     /// Accounts that changed in this step.
     pub touched: Vec<AccountRef>,
 }

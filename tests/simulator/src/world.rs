@@ -18,6 +18,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 
+pub use confused::LIE;
 pub use steady::{Steady, load};
 
 use bursar_schemas::facts::AccountRef;
@@ -300,8 +301,19 @@ impl World {
                 way(node.writer)
             );
         }
+        for books in
+            self.ledgers.iter().filter_map(|place| place.node.as_ref()).flat_map(|it| it.core.books())
+        {
+            let (available, idle, reserved) = (books.available, books.leased_idle, books.reserved);
+            text += &format!("; {} available {available} idle {idle} reserved {reserved}", books.budget);
+        }
         for (slot, place) in self.shims.iter().enumerate() {
             let Some(node) = &place.node else { continue };
+            for held in node.core.book().held() {
+                let left = held.granted.minus(held.settled).minus(held.reserved).minus(held.returned);
+                let stopped = if held.stopped { " stopped" } else { "" };
+                text += &format!("; shim {slot} holds {left} of {}{stopped}", held.lease.number);
+            }
             let pause = place.paused_until - self.now;
             text += &format!("; shim {slot} at {} pause {pause} {}", node.next, way(node.writer));
         }

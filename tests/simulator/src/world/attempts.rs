@@ -43,6 +43,9 @@ impl World {
             return Ok(());
         }
         self.mark_admission(index, lease);
+        if lease.is_none() {
+            self.truth.passed.extend(reserved.accounts.iter().cloned());
+        }
         if let Some(lease) = lease {
             self.check_admission(slot, lease)?;
             self.truth.change(lease, self.now, |it| it.in_flight += now.bound);

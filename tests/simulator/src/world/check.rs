@@ -10,6 +10,9 @@ use super::{Broken, World, ledgers};
 use crate::marks::Mark;
 use crate::settings::BUDGETS;
 
+/// The checker of refusals.
+pub(super) const REFUSED: &str = "without faults no refusal while the money covers it";
+
 /// The most that a blocking account may ever be billed, as of now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ceiling {
@@ -282,6 +285,9 @@ impl World {
                 .map_or(0, |lease| lease.returns.iter().map(|(_, amount)| amount).sum());
             read.credited.values().any(|credited| credited.pico() > returned)
         });
+        if read.is_some_and(|read| read.revoked || read.closed) {
+            return Err(("no lease is used after its revocation", lease.to_string()));
+        }
         if foreign {
             return Err(("no lease is used after a credit that was not returned", lease.to_string()));
         }
@@ -341,6 +347,6 @@ impl World {
             shown.push(format!("{}: {used} used of {}", name.budget, limit.amount));
         }
         let detail = format!("{bound} was refused ({denied:?}) though {}", shown.join(", "));
-        Err(("without faults no refusal while the money covers it", detail))
+        Err((REFUSED, detail))
     }
 }

@@ -16,6 +16,21 @@ use crate::calendar::SECOND;
 use crate::random::{Random, mix};
 use crate::settings::{BUDGETS, CENT, PATHS};
 
+/// The kind that is never drawn: a credit of what nobody returned.
+pub const LIE: u64 = u64::MAX;
+/// Records that it tries to write at a time.
+const AT_ONCE: u64 = 3;
+/// Kinds of nonsense, those that seldom have anything to act on more often.
+const KINDS: [u64; 41] = [
+    0, 0, 1, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 6, 6, 7, 7, 7, 7, 8, 8, 9, 10, 10, 11, 11, 12, 13, 14, 15, 16, 17,
+    18, 19, 20, 20, 21, 21, 22, 23, 23,
+];
+
+fn one_cent(head: Head, epoch: u64, lease: LeaseId, account: AccountRef) -> Fact {
+    let (accounts, amount, cause, read) = (vec![account], Money::from_pico(CENT), 0, 0);
+    LeaseGranted { head, epoch, lease, accounts, amount, cause, read }.into()
+}
+
 /// The confused instance, once it has begun.
 #[derive(Debug, Default)]
 pub(super) struct Confused {
@@ -32,13 +47,73 @@ impl World {
             let writer = self.broker.join(id, Role::Ledger, true);
             self.confused.node = Some((Chains::new(identity), writer, id));
         }
-        let mut random = Random::new(mix(kind, with));
-        let Some(fact) = self.nonsense(kind % 20, epoch, &mut random) else { return Ok(false) };
+        let mut facts = Vec::new();
+        if kind == LIE {
+            facts.extend(self.lie(epoch));
+        } else {
+            for turn in 0..AT_ONCE {
+                let mut random = Random::new(mix(mix(kind, with), turn));
+                let kind = random.pick(&KINDS);
+                facts.extend(self.nonsense(kind, epoch, &mut random));
+            }
+        }
         let Some((chains, writer, _)) = &mut self.confused.node else { return Ok(false) };
         let (writer, mut entries) = (*writer, Vec::new());
-        chains.stamp(Lane::new(Topic::Limits, 0), fact, &mut entries);
+        for fact in facts {
+            chains.stamp(Lane::new(Topic::Limits, 0), fact, &mut entries);
+        }
+        let wrote = !entries.is_empty();
         self.send_entries(writer, entries);
-        Ok(true)
+        Ok(wrote)
+    }
+
+    /// What no ledger may do and nothing here can prevent: credit what nobody returned. Checkers must see it.
+    fn lie(&self, epoch: u64) -> Option<Fact> {
+        let head = Head::draft(Micros(self.now), 0, "");
+        let (lease, known) = self.broker.reference.leases().find(|(_, it)| it.credited.is_empty())?;
+        let (lease, accounts, amount) = (*lease, known.accounts.clone(), Money::from_pico(1));
+        let (number, reason, cause, read) = (1 << 42, CreditReason::Returned, None, 0);
+        Some(LeaseCredited { head, epoch, lease, number, amount, accounts, reason, cause, read }.into())
+    }
+
+    /// Nonsense about leases and budgets that others have finished with, or never had.
+    fn strange(&self, kind: u64, head: Head, epoch: u64, random: &mut Random) -> Option<Fact> {
+        let closed = |it: &AccountRef| self.rules.window(it).is_none_or(|it| it.phase == Phase::Closed);
+        let bounded = |it: &AccountRef| self.rules.limit(&it.budget).1 == Mode::Bounded && !closed(it);
+        let mut known: Vec<_> = self.broker.reference.leases().map(|(id, it)| (*id, it.clone())).collect();
+        match kind {
+            // A credit to windows that are closed, or one that no return explains, to accounts that may take it.
+            20 | 21 => {
+                let takes = |it: &AccountRef| if kind == 20 { closed(it) } else { bounded(it) };
+                known.retain(|(_, it)| (kind == 20 || !it.revoked) && it.accounts.iter().any(takes));
+                let end = u64::try_from(known.len()).ok().filter(|end| *end > 0)?;
+                let (lease, it) = known.swap_remove(usize::try_from(random.below(end)).ok()?);
+                let accounts = it.accounts.into_iter().filter(takes).collect();
+                let reason = if kind == 20 { CreditReason::Returned } else { CreditReason::TimedOut };
+                let (number, amount, cause, read) =
+                    ((1 << 41) + random.below(9), Money::from_pico(1), None, 0);
+                Some(
+                    LeaseCredited { head, epoch, lease, number, amount, accounts, reason, cause, read }
+                        .into(),
+                )
+            }
+            // A budget that nobody has given a limit: its window opens, and then somebody grants of it.
+            22 => {
+                let account = AccountRef { budget: "wild".to_owned(), window: 0 };
+                if self.rules.window(&account).is_none() {
+                    let (starts_at, ends_at, phase) = (Micros(0), None, Phase::Open);
+                    return Some(WindowMoved { head, epoch, account, starts_at, ends_at, phase }.into());
+                }
+                let lease = LeaseId { number: 2000 + random.below(1000), ..self.next_lease(random)? };
+                Some(one_cent(head, epoch, lease, account))
+            }
+            // A lease that the log has forgotten, granted again.
+            _ => {
+                let lease = self.some_lease(random)?;
+                let account = Self::accounts_at(PATHS[0], self.now).pop()?;
+                self.broker.reference.lease(&lease).is_none().then(|| one_cent(head, epoch, lease, account))
+            }
+        }
     }
 
     fn nonsense(&mut self, kind: u64, epoch: u64, random: &mut Random) -> Option<Fact> {
@@ -79,6 +154,7 @@ impl World {
                 IncarnationEnded { head, epoch, incarnation, cause: 0, read: 0 }.into()
             }
             16 | 17 => LeaseRevoked { head, epoch, lease: lease? }.into(),
+            20..=23 => self.strange(kind, head, epoch, random)?,
             18 => LeaseClosed { head, epoch, lease: LeaseId { number: 1 << 50, ..lease? } }.into(),
             _ if random.once_in(4) => LeaseClosed { head, epoch, lease: lease? }.into(),
             _ => LeaseRevoked { head, epoch, lease: LeaseId { number: 1 << 50, ..lease? } }.into(),

@@ -39,11 +39,7 @@ impl World {
             Act::PauseShim { slot, lasts } => Ok(self.pause_shim(slot, lasts)),
             Act::StopShim { slot, down } => {
                 let slot = slot % self.shims.len();
-                let stopped = self.shims[slot].paused_until <= self.now && self.shim_stop(slot)?;
-                if stopped {
-                    self.at(self.now + down, Event::ShimStart { slot, again: false });
-                }
-                Ok(stopped)
+                self.stop_in_order(index, slot, down)
             }
             Act::RefuseFacts { slot, lasts } => {
                 let slot = slot % self.shims.len();
@@ -93,8 +89,43 @@ impl World {
         (0..count).map(|step| (slot + step) % count).find(|it| self.ledgers[*it].node.is_some())
     }
 
+    /// A shim takes no more requests, and stops once those under way are over.
+    fn stop_in_order(&mut self, index: usize, slot: usize, down: i64) -> Result<bool, Broken> {
+        if self.healing || self.shims[slot].node.is_none() {
+            return Ok(false);
+        }
+        self.shims[slot].draining = true;
+        if self.shims[slot].paused_until <= self.now && self.shim_stop(slot)? {
+            self.at(self.now + down, Event::ShimStart { slot, again: false });
+            return Ok(true);
+        }
+        self.at(self.now + SECOND / 5, Event::Plan(index));
+        Ok(false)
+    }
+
+    /// A ledger dies: at once, or as soon as it has something under way that can be lost.
     fn crash_ledger(&mut self, slot: usize, kept: u64, down: i64) -> bool {
         let Some(slot) = self.running_ledger(slot) else { return false };
+        let writer = self.ledgers[slot].node.as_ref().map(|node| node.writer);
+        let idle = writer.is_some_and(|writer| self.broker.writers[writer].under_way.is_empty());
+        if idle && kept < 4 {
+            self.ledgers[slot].doomed = Some((kept, down));
+            return true;
+        }
+        self.crash_now(slot, kept, down)
+    }
+
+    /// A ledger that is to die with something under way dies once it has.
+    pub(super) fn doom(&mut self, slot: usize) {
+        let Some((kept, down)) = self.ledgers[slot].doomed.filter(|_| !self.healing) else { return };
+        let writer = self.ledgers[slot].node.as_ref().map(|node| node.writer);
+        if writer.is_some_and(|writer| !self.broker.writers[writer].under_way.is_empty()) {
+            self.quiet_after = self.quiet_after.max(self.now + down);
+            self.crash_now(slot, kept, down);
+        }
+    }
+
+    fn crash_now(&mut self, slot: usize, kept: u64, down: i64) -> bool {
         let life = self.ledgers[slot].life;
         if let Some(node) = &self.ledgers[slot].node {
             let under_way = &mut self.broker.writers[node.writer].under_way;

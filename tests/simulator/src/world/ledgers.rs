@@ -31,6 +31,8 @@ pub(super) struct LedgerSlot {
     pub node: Option<Node>,
     pub paused_until: i64,
     pub lag_until: [i64; 3],
+    /// It dies once it has something under way: how many quarters of that arrive, and how long it is down.
+    pub doomed: Option<(u64, i64)>,
     reading: [bool; 3],
 }
 
@@ -78,7 +80,7 @@ impl World {
         let node = Node { core, chains, writer, reading, ready: false, acted: false };
         let place = &mut self.ledgers[slot];
         (place.life, place.node, place.paused_until) = (place.life + 1, Some(node), 0);
-        (place.lag_until, place.reading) = ([0; 3], [false; 3]);
+        (place.lag_until, place.reading, place.doomed) = ([0; 3], [false; 3], None);
         let life = place.life;
         self.note(|| format!("ledger {slot} starts as writer {writer}"));
         self.ledger_tick(slot, life)?;
@@ -136,6 +138,7 @@ impl World {
         self.ledgers[slot].node = Some(node);
         taken?;
         self.wake_ledger(slot);
+        self.doom(slot);
         Ok(true)
     }
 
@@ -217,6 +220,7 @@ impl World {
         self.ledgers[slot].node = Some(node);
         fed?;
         self.wake_ledger(slot);
+        self.doom(slot);
         self.at(self.now + TICK, Event::LedgerTick { slot, life });
         Ok(true)
     }

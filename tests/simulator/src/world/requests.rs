@@ -80,7 +80,7 @@ impl Request {
 impl World {
     /// A request arrives at a shim.
     pub(super) fn request(&mut self, slot: usize, path: usize, tries: Vec<Try>) -> Result<bool, Broken> {
-        if !self.is_ready(slot) {
+        if !self.is_ready(slot) || self.shims[slot].draining {
             return Ok(false);
         }
         let index = self.requests.len();

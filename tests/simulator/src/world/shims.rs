@@ -38,6 +38,8 @@ pub(super) struct ShimSlot {
     pub lag_until: i64,
     pub policy_lag_until: i64,
     pub refuses_until: i64,
+    /// It stops in good order and takes no more requests.
+    pub draining: bool,
     /// Spools of predecessors that are not recovered yet.
     pub disk: Vec<Spool>,
     /// The snapshot that it kept last, and the offset to go on from.
@@ -83,6 +85,7 @@ impl ShimSlot {
             lag_until: 0,
             policy_lag_until: 0,
             refuses_until: 0,
+            draining: false,
             disk: Vec::new(),
             kept: None,
             reading: [false; 2],
@@ -127,7 +130,7 @@ impl World {
         let place = &mut self.shims[slot];
         (place.life, place.node, place.paused_until, place.zombie) = (life, Some(node), 0, false);
         (place.lag_until, place.policy_lag_until, place.refuses_until) = (0, 0, 0);
-        place.reading = [false; 2];
+        (place.reading, place.draining) = ([false; 2], false);
         self.note(|| format!("shim {slot} starts as writer {writer}"));
         self.recover(slot);
         if again {

@@ -1,9 +1,9 @@
 //! A steady load, to see what the sizing of leases comes to: how much money lies idle in them, how often the ledger
 //! grants, and how long they last once it is silent.
 
+use super::check::REFUSED;
 use super::{Violation, World};
 use crate::calendar::SECOND;
-use crate::campaign::MEASURED;
 use crate::marks::Mark;
 use crate::plan::{Act, Planned, Try};
 use crate::random::Random;
@@ -69,7 +69,7 @@ impl World {
             until += SECOND;
             match self.run_until(until) {
                 // A refusal that a ledger would have prevented: the leases are used up.
-                Err((check, _)) if check == MEASURED[0] => break,
+                Err((check, _)) if check == REFUSED => break,
                 ran => ran.map_err(|broken| self.violation(broken))?,
             }
             if denied(self) > first {
