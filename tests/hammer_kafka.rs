@@ -16,7 +16,7 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -251,7 +251,7 @@ fn disturb(cluster: &Cluster, broker: &Broker, faults: u64, seed: u64) {
 }
 
 /// Pico-dollars by request, by the provider's own bill.
-fn billed(bill: &PathBuf, team: &str) -> BTreeMap<String, i128> {
+fn billed(bill: &Path, team: &str) -> BTreeMap<String, i128> {
     let mut amounts: BTreeMap<String, i128> = BTreeMap::new();
     for line in read_bill(bill).unwrap().into_iter().filter(|line| line.model == team) {
         *amounts.entry(line.id).or_default() += line.amount_pico;
@@ -259,7 +259,7 @@ fn billed(bill: &PathBuf, team: &str) -> BTreeMap<String, i128> {
     amounts
 }
 
-fn check(cluster: &Cluster, bill: &PathBuf, phase: &Phase) {
+fn check(cluster: &Cluster, bill: &Path, phase: &Phase) {
     let team = phase.team;
     // Successors close what their predecessors left.
     let book = wait_for(&format!("nothing of {team} to be reserved"), || {
