@@ -4,6 +4,7 @@
 //! comparison with it. A return is subtracted here before it is sent. Nothing is admitted under a lease that
 //! was revoked, or that shows a credit which was not returned from here.
 
+mod asking;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,9 +16,7 @@ use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 
 use crate::config::LeaseSizing;
-
-/// Numbers remembered that were answered before they were asked with.
-const USED_UP: usize = 1024;
+use asking::Asked;
 
 /// The accounts that a request draws on, sorted.
 pub type Path = Arc<[AccountRef]>;
@@ -51,6 +50,8 @@ pub struct GiveBack {
 /// How the ledger answered the last question about a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// The lease that was asked for.
+    pub lease: LeaseId,
     /// Counts refusals of the path, from 1.
     pub count: u64,
     /// The least that had been asked for.
@@ -85,17 +86,12 @@ impl Held {
     }
 }
 
-#[derive(Debug)]
-struct Asked {
-    lease: LeaseId,
-    minimum: Money,
-    at: Micros,
-}
-
 #[derive(Debug, Default)]
 struct PathBook {
     leases: Vec<u64>,
-    asked: Option<Asked>,
+    asked: Vec<Asked>,
+    /// The last grant covered hardly more than the reservation that it was asked for.
+    scarce: bool,
     refusal: Option<Refusal>,
     refusals: u64,
     /// Refused since the last turn: asking ahead of need would only be refused again.
@@ -208,59 +204,25 @@ impl LeaseBook {
     }
 
     /// An attempt is over: its reservation is replaced by what it cost. What that frees under a stopped lease goes
-    /// back at once, since somebody may be waiting for it.
+    /// back at once, since somebody may be waiting for it; and so does what is too little for a usual reservation while
+    /// somebody is.
     pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) -> Vec<GiveBack> {
         let Some(held) = self.leases.get_mut(&lease.number) else { return Vec::new() };
         held.reserved = held.reserved.minus(reserved);
         held.settled = held.settled.plus(amount);
-        let mut usual = Money::ZERO;
+        let (mut usual, mut short) = (Money::ZERO, false);
         if let Some(book) = self.paths.get_mut(&held.path) {
             book.settled_since = book.settled_since.plus(amount);
-            usual = book.usual;
+            (usual, short) = (book.usual, book.is_short());
         }
-        // Not for every crumb: each return is a record, and so is its credit.
-        let due = held.stopped && (held.left() >= usual || !held.reserved.is_positive());
+        // Not for every crumb: each return is a record, and so is its credit. But where money is short the next grant
+        // is made of crumbs.
+        let due = if held.stopped {
+            held.left() >= usual || !held.reserved.is_positive()
+        } else {
+            short && held.left().is_positive() && held.left() < usual
+        };
         if due { self.give_back_at_once(lease.number) } else { Vec::new() }
-    }
-
-    /// What to ask for so that `minimum` fits; none while a question is open that would help. One for more than
-    /// twice as much may wait for money that this one does not need.
-    pub fn ask(&mut self, path: &Path, minimum: Money, now: Micros) -> Option<Ask> {
-        let book = self.paths.entry(Arc::clone(path)).or_default();
-        let again = micros(self.sizing.ask_again_after);
-        let helps =
-            |asked: &Asked| now.0.saturating_sub(asked.at.0) < again && asked.minimum <= times(minimum, 2);
-        if book.asked.as_ref().is_some_and(helps) {
-            return None;
-        }
-        while self.used_up.remove(&self.next) {
-            self.next += 1;
-        }
-        let lease = LeaseId { holder: self.holder, number: self.next };
-        self.next += 1;
-        book.asked = Some(Asked { lease, minimum, at: now });
-        let target = book.target(&self.sizing).max(times(minimum, 4));
-        Some(Ask { lease, path: Arc::clone(path), wanted: target.plus(self.in_flight(path)), minimum })
-    }
-
-    /// A question ahead of need: when less is left on the path than a few usual reservations or a second of
-    /// spending.
-    pub fn ask_ahead(&mut self, path: &Path, now: Micros) -> Option<Ask> {
-        let book = self.paths.get(path)?;
-        let low = book.low(self.in_flight(path), &self.sizing);
-        if !low.is_positive() || book.asked.is_some() || book.refused_lately || self.left(path) >= low {
-            return None;
-        }
-        // The least that helps is one usual reservation: nobody else's idle lease is recalled for more.
-        let usual = book.usual.max(Money::from_pico(1));
-        self.ask(path, usual, now)
-    }
-
-    /// Takes the question back, when it could not be sent.
-    pub fn unask(&mut self, ask: &Ask) {
-        if let Some(book) = self.paths.get_mut(&ask.path) {
-            book.asked.take_if(|asked| asked.lease == ask.lease);
-        }
     }
 
     /// A grant that counts. False when it is not this incarnation's.
@@ -274,7 +236,7 @@ impl LeaseBook {
             None => accounts.into(),
         };
         let book = self.paths.entry(Arc::clone(&path)).or_default();
-        book.asked.take_if(|asked| asked.lease == lease);
+        book.answered(lease, amount);
         book.leases.push(lease.number);
         let held = Held {
             path,
@@ -290,30 +252,6 @@ impl LeaseBook {
         };
         self.leases.insert(lease.number, held);
         true
-    }
-
-    /// True when the log answers a question that was never asked, as a confused ledger may.
-    fn is_unasked(&mut self, number: u64) -> bool {
-        if number >= self.next && self.used_up.len() < USED_UP {
-            self.used_up.insert(number);
-        }
-        number >= self.next
-    }
-
-    /// A refusal, or a grant that is void.
-    pub fn refused(&mut self, lease: LeaseId, reason: LeaseRefusal, account: Option<AccountRef>) {
-        if lease.holder != self.holder || self.is_unasked(lease.number) {
-            return;
-        }
-        for book in self.paths.values_mut() {
-            if let Some(asked) = book.asked.take_if(|asked| asked.lease == lease) {
-                book.refusals += 1;
-                book.refused_lately = true;
-                book.refusal =
-                    Some(Refusal { count: book.refusals, minimum: asked.minimum, reason, account });
-                return;
-            }
-        }
     }
 
     /// A credit that counts: one that was not returned from here ends the lease's use.
@@ -337,24 +275,6 @@ impl LeaseBook {
         {
             held.stopped = true;
         }
-    }
-
-    /// Refusals of the path so far, and the last of them.
-    #[must_use]
-    pub fn refusals(&self, path: &[AccountRef]) -> (u64, Option<&Refusal>) {
-        self.paths.get(path).map_or((0, None), |book| (book.refusals, book.refusal.as_ref()))
-    }
-
-    /// When the open question of a path was asked.
-    #[must_use]
-    pub fn asked_at(&self, path: &[AccountRef]) -> Option<Micros> {
-        self.paths.get(path)?.asked.as_ref().map(|asked| asked.at)
-    }
-
-    /// When the oldest open question was asked.
-    #[must_use]
-    pub fn oldest_question(&self) -> Option<Micros> {
-        self.paths.values().filter_map(|book| book.asked.as_ref().map(|asked| asked.at)).min()
     }
 
     /// Every lease in use or still to be given back, in no order.

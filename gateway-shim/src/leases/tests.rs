@@ -40,7 +40,7 @@ fn second(count: i64) -> Micros {
 
 /// Asks for and gets a lease.
 fn leased(book: &mut LeaseBook, path: &Path, amount: i128, now: Micros) -> LeaseId {
-    let ask = book.ask(path, money(1), now).unwrap();
+    let ask = book.ask(path, money(1), None, now).unwrap();
     assert!(book.granted(ask.lease, path, money(amount), now));
     ask.lease
 }
@@ -60,12 +60,30 @@ fn a_lease_admits_what_is_left_and_no_more() {
 }
 
 #[test]
+fn where_money_is_scarce_each_waiting_request_asks_once_for_itself() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let first = book.ask(&path, money(10), None, second(0)).unwrap();
+    assert_eq!(book.ask(&path, money(10), None, second(0)), None, "the first may help all");
+    assert!(book.granted(first.lease, &path, money(19), second(0)));
+    assert_eq!(book.reserve(&path, money(10), second(0)), Some(first.lease));
+    let second_one = book.ask(&path, money(10), Some(first.lease), second(0)).unwrap();
+    let third = book.ask(&path, money(10), None, second(0)).unwrap();
+    assert_eq!(third.wanted, money(20), "hardly more than it needs itself");
+    assert_eq!(book.ask(&path, money(10), Some(third.lease), second(0)), None, "it has asked");
+    while book.ask(&path, money(10), None, second(0)).is_some() {}
+    let open = i128::try_from(book.paths[&path].asked.len()).unwrap();
+    assert_eq!(open, 16, "no more at once");
+    assert!(book.granted(second_one.lease, &path, money(20), second(0)));
+    assert_eq!(book.ask(&path, money(10), None, second(0)), None, "it is plentiful again");
+}
+
+#[test]
 fn one_question_at_a_time_and_a_lost_one_is_asked_again() {
     let (mut book, path) = (book(), path(&["a"]));
-    let first = book.ask(&path, money(10), second(0)).unwrap();
+    let first = book.ask(&path, money(10), None, second(0)).unwrap();
     assert_eq!((first.minimum, first.wanted), (money(10), money(40)));
-    assert_eq!(book.ask(&path, money(10), second(29)), None);
-    let again = book.ask(&path, money(10), second(30)).unwrap();
+    assert_eq!(book.ask(&path, money(10), None, second(29)), None);
+    let again = book.ask(&path, money(10), None, second(30)).unwrap();
     assert_eq!(again.lease.number, first.lease.number + 1);
     // The first may still be granted: it names this holder, so it may be used.
     assert!(book.granted(first.lease, &path, money(40), second(31)));
@@ -79,22 +97,22 @@ fn one_question_at_a_time_and_a_lost_one_is_asked_again() {
 #[test]
 fn numbers_that_were_answered_before_they_were_asked_with_are_passed_over() {
     let (mut book, path) = (book(), path(&["a"]));
-    let first = book.ask(&path, money(10), second(0)).unwrap();
+    let first = book.ask(&path, money(10), None, second(0)).unwrap();
     let later = |number: u64| LeaseId { number: first.lease.number + number, ..first.lease };
     assert!(!book.granted(later(1), &path, money(40), second(0)), "nobody asked for it");
     book.refused(later(2), LeaseRefusal::InFlight, None);
     assert!(book.granted(first.lease, &path, money(40), second(0)));
-    assert_eq!(book.ask(&path, money(10), second(0)).unwrap().lease, later(3));
+    assert_eq!(book.ask(&path, money(10), None, second(0)).unwrap().lease, later(3));
 }
 
 #[test]
 fn a_refusal_answers_the_question() {
     let (mut book, path) = (book(), path(&["a"]));
-    let ask = book.ask(&path, money(10), second(0)).unwrap();
+    let ask = book.ask(&path, money(10), None, second(0)).unwrap();
     book.refused(ask.lease, LeaseRefusal::Spent, Some(account("a")));
     let (count, refusal) = book.refusals(&path);
     assert_eq!((count, refusal.unwrap().minimum), (1, money(10)));
-    assert!(book.ask(&path, money(10), second(0)).is_some());
+    assert!(book.ask(&path, money(10), None, second(0)).is_some());
 }
 
 #[test]
@@ -221,7 +239,7 @@ proptest! {
         let mut leases = Vec::new();
         for event in events {
             match event {
-                Event::Ask(amount) => questions.extend(book.ask(&path, money(amount), second(now))),
+                Event::Ask(amount) => questions.extend(book.ask(&path, money(amount), None, second(now))),
                 Event::Grant(amount) => if let Some(ask) = questions.pop() {
                     prop_assert!(book.granted(ask.lease, &path, money(amount), second(now)));
                     granted += amount;

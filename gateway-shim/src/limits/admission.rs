@@ -48,7 +48,7 @@ impl Limits {
                 place = Some(Place::take(self, world.config.max_waiting).ok_or(Denied::Crowded)?);
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Err(Denied::Unavailable("no lease came in time"));
+                return Err(self.inner.lock().late(path, amount, world.now()));
             }
         }
     }

@@ -65,6 +65,8 @@ pub struct Patience {
     floor: Option<u64>,
     /// It had own idle leases given back to be granted anew.
     regrouped: bool,
+    /// The lease that it asked for last.
+    asked: Option<LeaseId>,
 }
 
 impl LimitsCore {
@@ -83,8 +85,14 @@ impl LimitsCore {
         let (count, refusal) = self.book.refusals(path);
         let floor = *patience.floor.get_or_insert(count);
         let fresh = refusal.filter(|refusal| refusal.count > floor && refusal.minimum <= amount).cloned();
+        // Where each asks for itself, money under way to others may still come to this one.
+        let is_others = |refusal: &Refusal| {
+            refusal.reason == LeaseRefusal::InFlight
+                && self.book.is_scarce(path)
+                && patience.asked != Some(refusal.lease)
+        };
         let mut given = Vec::new();
-        if let Some(refusal) = fresh {
+        if let Some(refusal) = fresh.filter(|refusal| !is_others(refusal)) {
             let about_money = matches!(refusal.reason, LeaseRefusal::InFlight | LeaseRefusal::Spent);
             if about_money && !patience.regrouped {
                 given = self.book.give_back_sharing(refusal.account.as_ref());
@@ -95,14 +103,38 @@ impl LimitsCore {
             patience.regrouped = true;
             patience.floor = Some(count);
         }
-        let ask = self.book.ask(path, amount, now);
-        if ask.is_some() {
+        let ask = self.book.ask(path, amount, patience.asked, now);
+        if let Some(ask) = &ask {
+            patience.asked = Some(ask.lease);
             given.extend(self.book.give_back_crumbs(path, amount));
         }
         if ask.is_none() && self.silent(path, now) {
             return Step::Deny(Denied::Unavailable("the ledger is silent"));
         }
         Step::Wait(given, ask)
+    }
+
+    /// Why a request that waited its time got nothing: the money is in flight, when the ledger is there and says
+    /// that there is too little; otherwise nobody knows.
+    pub fn late(&self, path: &[AccountRef], amount: Money, now: Micros) -> Denied {
+        let tightest = self.tightest_of(path).filter(|account| {
+            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            self.book.is_scarce(path) || self.fold.limit(account).minus(committed) < amount
+        });
+        match tightest {
+            Some(account) if !self.silent(path, now) => {
+                Denied::Budget(Box::new(self.denial(account, amount, true)))
+            }
+            _ => Denied::Unavailable("no lease came in time"),
+        }
+    }
+
+    /// The account on a path that can refuse and has the least left.
+    fn tightest_of<'a>(&self, path: &'a [AccountRef]) -> Option<&'a AccountRef> {
+        path.iter().filter(|account| blocks(self.fold.mode(&account.budget))).min_by_key(|account| {
+            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            self.fold.limit(account).minus(committed)
+        })
     }
 
     /// A blocking account that the log itself shows to be used up.
@@ -148,13 +180,7 @@ impl LimitsCore {
             LeaseRefusal::HolderEnded => return Denied::Unavailable("this incarnation has ended"),
             LeaseRefusal::Malformed => return Denied::Unavailable("the ledger did not understand"),
         };
-        let tightest = || {
-            path.iter().filter(|account| blocks(self.fold.mode(&account.budget))).min_by_key(|account| {
-                let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
-                self.fold.limit(account).minus(committed)
-            })
-        };
-        match refusal.account.as_ref().or_else(tightest) {
+        match refusal.account.as_ref().or_else(|| self.tightest_of(path)) {
             Some(account) => Denied::Budget(Box::new(self.denial(account, amount, in_flight))),
             None => Denied::Unavailable("the ledger refused without a budget"),
         }

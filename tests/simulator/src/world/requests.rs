@@ -318,12 +318,18 @@ impl World {
         if !self.shim_runs(index, Event::Expire(index, attempt)) {
             return Ok(false);
         }
-        let reason = match self.requests[index].state {
-            State::Drawing => "a window is not open",
-            State::Waiting(_) => "no lease came in time",
-            State::InFlight(_) | State::Over => return Ok(false),
+        let request = &self.requests[index];
+        let denied = match (&request.state, &request.drawn) {
+            (State::Waiting(_), Some(drawn)) => {
+                let (path, amount) = (drawn.path.clone(), Money::from_pico(request.now().bound));
+                let now = Micros(self.now + self.shims[request.slot].skew);
+                let Some(node) = &self.shims[request.slot].node else { return Ok(false) };
+                node.core.late(&path, amount, now)
+            }
+            (State::Drawing | State::Waiting(_), _) => Denied::Unavailable("a window is not open"),
+            (State::InFlight(_) | State::Over, _) => return Ok(false),
         };
-        self.denied(index, &Denied::Unavailable(reason))?;
+        self.denied(index, &denied)?;
         Ok(true)
     }
 

@@ -1,0 +1,134 @@
+//! Questions for leases: what to ask for, when, and how the ledger answered.
+
+use std::sync::Arc;
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRefusal};
+use bursar_schemas::money::Money;
+
+use super::{Ask, LeaseBook, Path, PathBook, Refusal, micros, times};
+
+/// Numbers remembered that were answered before they were asked with.
+const USED_UP: usize = 1024;
+
+/// Questions open at once about a path whose grants cover hardly more than one reservation each.
+const OPEN_QUESTIONS: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    lease: LeaseId,
+    minimum: Money,
+    at: Micros,
+}
+
+impl PathBook {
+    /// True when requests wait for grants that cover hardly more than one reservation each.
+    pub(super) const fn is_short(&self) -> bool {
+        self.scarce && !self.asked.is_empty()
+    }
+
+    /// A question was answered with a grant.
+    pub(super) fn answered(&mut self, lease: LeaseId, amount: Money) {
+        if let Some(index) = self.asked.iter().position(|asked| asked.lease == lease) {
+            let asked = self.asked.swap_remove(index);
+            self.scarce = amount < times(asked.minimum, 2);
+        }
+    }
+}
+
+impl LeaseBook {
+    /// What to ask for so that `minimum` fits; none while a question is open that would help. One for more than
+    /// twice as much may wait for money that this one does not need. Near a budget's end a grant helps one request
+    /// and no other: each that waits then has a question of its own, `own` where it has asked before.
+    pub fn ask(&mut self, path: &Path, minimum: Money, own: Option<LeaseId>, now: Micros) -> Option<Ask> {
+        let book = self.paths.entry(Arc::clone(path)).or_default();
+        let again = micros(self.sizing.ask_again_after);
+        book.asked.retain(|asked| now.0.saturating_sub(asked.at.0) < again);
+        let helped = book.asked.iter().any(|asked| asked.minimum <= times(minimum, 2));
+        let asks_already = own.is_some_and(|own| book.asked.iter().any(|asked| asked.lease == own));
+        if helped && (!book.scarce || asks_already || book.asked.len() >= OPEN_QUESTIONS) {
+            return None;
+        }
+        while self.used_up.remove(&self.next) {
+            self.next += 1;
+        }
+        let lease = LeaseId { holder: self.holder, number: self.next };
+        self.next += 1;
+        book.asked.push(Asked { lease, minimum, at: now });
+        let wanted = if helped {
+            times(minimum, 2)
+        } else {
+            book.target(&self.sizing).max(times(minimum, 4)).plus(self.in_flight(path))
+        };
+        Some(Ask { lease, path: Arc::clone(path), wanted, minimum })
+    }
+
+    /// A question ahead of need: when less is left on the path than a few usual reservations or a second of
+    /// spending.
+    pub fn ask_ahead(&mut self, path: &Path, now: Micros) -> Option<Ask> {
+        let book = self.paths.get(path)?;
+        let low = book.low(self.in_flight(path), &self.sizing);
+        if !low.is_positive() || !book.asked.is_empty() || book.refused_lately || self.left(path) >= low {
+            return None;
+        }
+        // The least that helps is one usual reservation: nobody else's idle lease is recalled for more.
+        let usual = book.usual.max(Money::from_pico(1));
+        self.ask(path, usual, None, now)
+    }
+
+    /// Takes the question back, when it could not be sent.
+    pub fn unask(&mut self, ask: &Ask) {
+        if let Some(book) = self.paths.get_mut(&ask.path) {
+            book.asked.retain(|asked| asked.lease != ask.lease);
+        }
+    }
+
+    /// True when the log answers a question that was never asked, as a confused ledger may.
+    pub(super) fn is_unasked(&mut self, number: u64) -> bool {
+        if number >= self.next && self.used_up.len() < USED_UP {
+            self.used_up.insert(number);
+        }
+        number >= self.next
+    }
+
+    /// A refusal, or a grant that is void.
+    pub fn refused(&mut self, lease: LeaseId, reason: LeaseRefusal, account: Option<AccountRef>) {
+        if lease.holder != self.holder || self.is_unasked(lease.number) {
+            return;
+        }
+        for book in self.paths.values_mut() {
+            if let Some(index) = book.asked.iter().position(|asked| asked.lease == lease) {
+                let asked = book.asked.swap_remove(index);
+                book.refusals += 1;
+                book.refused_lately = true;
+                book.refusal =
+                    Some(Refusal { lease, count: book.refusals, minimum: asked.minimum, reason, account });
+                return;
+            }
+        }
+    }
+
+    /// Refusals of the path so far, and the last of them.
+    #[must_use]
+    pub fn refusals(&self, path: &[AccountRef]) -> (u64, Option<&Refusal>) {
+        self.paths.get(path).map_or((0, None), |book| (book.refusals, book.refusal.as_ref()))
+    }
+
+    /// True when each request that waits on the path asks for itself.
+    #[must_use]
+    pub fn is_scarce(&self, path: &[AccountRef]) -> bool {
+        self.paths.get(path).is_some_and(|book| book.scarce)
+    }
+
+    /// When the oldest open question of a path was asked.
+    #[must_use]
+    pub fn asked_at(&self, path: &[AccountRef]) -> Option<Micros> {
+        self.paths.get(path)?.asked.iter().map(|asked| asked.at).min()
+    }
+
+    /// When the oldest open question was asked.
+    #[must_use]
+    pub fn oldest_question(&self) -> Option<Micros> {
+        self.paths.values().flat_map(|book| &book.asked).map(|asked| asked.at).min()
+    }
+}
