@@ -40,6 +40,8 @@ pub fn ask_others(archive: &Path, key: &Path, leaves: u64, rows: u64, proven: u6
     let mut sizes: Vec<String> = std::fs::read_dir(tiles.join("checkpoints"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        // Not what a writer died over.
+        .filter(|name| !name.contains('#'))
         .collect();
     sizes.sort();
     let old = sizes[sizes.len() / 2].trim_start_matches('0').to_owned();

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import struct
 import sys
 
@@ -99,11 +100,16 @@ def read_keys(path):
     return keys
 
 
+def listed(folder):
+    """Names in a folder; one that ends in # and digits is a file that its writer died over before it had its name."""
+    return sorted(name for name in os.listdir(folder) if not re.search(r"#[0-9]+$", name))
+
+
 def check_log(root, keys):
-    names = sorted(os.listdir(f"{root}/log/leaf"))
+    names = listed(f"{root}/log/leaf")
     check(names == [f"{n:020}" for n in range(len(names))], "leaves are missing")
     leaves = [open(f"{root}/log/leaf/{name}", "rb").read() for name in names]
-    sizes = sorted(int(name) for name in os.listdir(f"{root}/log/checkpoints"))
+    sizes = [int(name) for name in listed(f"{root}/log/checkpoints")]
     check(sizes[-1] == len(leaves), "leaves without a checkpoint")
     for size in sizes:
         _, said, tree = open_checkpoint(open(f"{root}/log/checkpoints/{size:020}", encoding="utf-8").read(), keys)

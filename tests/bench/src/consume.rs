@@ -58,7 +58,7 @@ pub async fn run(brokers: &str, attempts: u64, rounds: usize) -> Outcome {
 }
 
 /// Writes the traffic to `spend`; how many facts and bytes that was.
-async fn fill(settings: &KafkaSettings, attempts: u64) -> Outcome<(u64, u64)> {
+pub(crate) async fn fill(settings: &KafkaSettings, attempts: u64) -> Outcome<(u64, u64)> {
     let outlet = Arc::new(KafkaOutlet::new(settings)?);
     let identity = Identity::new(ProducerId([1; 16]), Role::Shim, [1; 32], &DEPLOYMENT);
     let holder = identity.producer;
@@ -90,12 +90,12 @@ async fn fill(settings: &KafkaSettings, attempts: u64) -> Outcome<(u64, u64)> {
     Ok((facts, bytes))
 }
 
-fn rate(facts: u64, took: Duration) -> u64 {
+pub(crate) fn rate(facts: u64, took: Duration) -> u64 {
     facts.saturating_mul(1_000_000) / u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Records a second that the client library hands out, with the settings that the ledger's reader has.
-async fn read_bare(settings: &KafkaSettings, facts: u64) -> Outcome<u64> {
+pub(crate) async fn read_bare(settings: &KafkaSettings, facts: u64) -> Outcome<u64> {
     let settings = settings.clone();
     let read = move || -> Outcome<u64> {
         let ahead = (settings.fetch_ahead_bytes / 1024).to_string();

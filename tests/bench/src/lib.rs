@@ -4,6 +4,7 @@
 //! Ratios are taken within one run, with the compared things in turns (A B A B), since the machine may do other
 //! things meanwhile; where processor time says more than the clock does, both are given.
 
+pub mod archive;
 pub mod consume;
 pub mod cost;
 pub mod facts;

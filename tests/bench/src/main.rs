@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bursar_bench::product::On;
 use bursar_bench::upstream::Manner;
-use bursar_bench::{Fault, Outcome, consume, cost, feedback, latency, memory, proxy, storage, upstream};
+use bursar_bench::{
+    Fault, Outcome, archive, consume, cost, feedback, latency, memory, proxy, storage, upstream,
+};
 use clap::{Args, Parser, Subcommand};
 
 #[global_allocator]
@@ -87,6 +89,16 @@ enum Figure {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// The archiver fed by Kafka beside a bare consumer, and its memory.
+    Archive {
+        /// Bootstrap servers.
+        #[arg(long)]
+        kafka: String,
+        #[arg(long, default_value_t = 500_000)]
+        attempts: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// What a request takes in the bucket, broken down by column.
     Storage {
         /// The archive's folder.
@@ -158,6 +170,7 @@ async fn run(figure: Figure) -> Outcome {
             feedback::run(&binary, &brokers, a_second, seconds).await
         }
         Figure::Consume { kafka, attempts, rounds } => consume::run(&kafka, attempts, rounds).await,
+        Figure::Archive { kafka, attempts, rounds } => archive::run(&kafka, attempts, rounds).await,
         Figure::Upstream { delay_us, chunks, chunk_every_ms } => {
             let (delay, chunk_every) =
                 (Duration::from_micros(delay_us), Duration::from_millis(chunk_every_ms));

@@ -57,12 +57,7 @@ impl Process {
     /// # Errors
     /// When the system does not tell.
     pub fn processor_us(&self) -> Outcome<u64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, after) = stat.rsplit_once(')').ok_or("no such process")?;
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        let ticks = |index: usize| -> Outcome<u64> { Ok(fields.get(index).ok_or("a short stat")?.parse()?) };
-        // The system counts hundredths of a second, on every Linux there is.
-        Ok((ticks(11)? + ticks(12)?) * 10_000)
+        processor_us(&self.child.id().to_string())
     }
 
     /// Resident memory in kibibytes.
@@ -70,9 +65,7 @@ impl Process {
     /// # Errors
     /// When the system does not tell.
     pub fn resident_kib(&self) -> Outcome<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+        memory_kib(&self.child.id().to_string(), "VmRSS:")
     }
 
     /// Waits until the process does next to nothing any more.
@@ -126,6 +119,29 @@ impl Drop for Process {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Processor time of a process so far (`self` for this one), user and system, in microseconds.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn processor_us(process: &str) -> Outcome<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, after) = stat.rsplit_once(')').ok_or("no such process")?;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let ticks = |index: usize| -> Outcome<u64> { Ok(fields.get(index).ok_or("a short stat")?.parse()?) };
+    // The system counts hundredths of a second, on every Linux there is.
+    Ok((ticks(11)? + ticks(12)?) * 10_000)
+}
+
+/// A figure of a process's memory (`VmRSS:`, `VmHWM:`) in kibibytes.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn memory_kib(process: &str, figure: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).ok_or("no such figure")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
 /// Runs a command to its end; what it printed.

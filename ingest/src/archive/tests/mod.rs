@@ -6,6 +6,7 @@ pub(super) mod check_log;
 mod components;
 mod delta;
 mod faults;
+mod hour;
 mod journal;
 mod lives;
 mod races;
