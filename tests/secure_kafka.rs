@@ -142,7 +142,7 @@ async fn the_product_runs_over_tls_with_one_user_for_each_role_and_leaks_nothing
     for (user, topics) in [
         ("shim", &[Topic::Limits, Topic::Policy][..]),
         ("query", &[Topic::Spend, Topic::Limits, Topic::Policy, Topic::Routes]),
-        ("archiver", &[Topic::Requests, Topic::Limits]),
+        ("archiver", &[Topic::Spend, Topic::Limits, Topic::Policy, Topic::Routes]),
         ("ledger", &[Topic::Spend, Topic::Routes]),
     ] {
         let forger = Forger::new(door.user(user, &cluster.prefix));

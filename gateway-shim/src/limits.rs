@@ -3,11 +3,13 @@
 
 mod admission;
 mod core;
+mod drawn;
 mod follow;
 mod look;
 mod remaining;
 
-pub use core::{Drawn, LimitsCore, Standing, Waits, request_fact, return_fact};
+pub use core::{LimitsCore, Standing, Waits, request_fact, return_fact};
+pub use drawn::Drawn;
 pub use look::{Denial, Denied, Patience, Step};
 pub use remaining::Remaining;
 

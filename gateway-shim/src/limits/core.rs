@@ -11,12 +11,12 @@ use bursar_schemas::facts::{
 use bursar_schemas::fold::{Fold, FoldError, Ignored, Verdict, Void};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
-use bursar_schemas::policy::Draw;
 use bursar_schemas::snapshot::{self, NotASnapshot, Place};
 use bursar_schemas::wire::Unreadable;
 
+use super::drawn::KnownPaths;
 use crate::config::LeaseSizing;
-use crate::leases::{Ask, GiveBack, LeaseBook, Path};
+use crate::leases::{Ask, GiveBack, LeaseBook};
 
 /// How long a request waits, and when the ledger counts as silent.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,7 @@ pub struct Waits {
 pub struct LimitsCore {
     pub(super) fold: Fold,
     pub(super) book: LeaseBook,
+    pub(super) known_paths: KnownPaths,
     pub(super) waits: Waits,
     holder: ProducerId,
     balances: BTreeMap<AccountRef, Money>,
@@ -44,21 +45,6 @@ pub struct LimitsCore {
     trouble: Option<String>,
     /// Why reading had to stop; nothing is admitted any more.
     pub(super) stopped: Option<String>,
-}
-
-/// Which accounts a request draws on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drawn {
-    /// The accounts, sorted.
-    pub path: Path,
-    /// True when a lease must cover the path.
-    pub blocks: bool,
-    /// True when an attempt must reserve a true upper bound: a hard budget is on the path.
-    pub hard: bool,
-    /// True when a budget of the path wants output caps lowered rather than requests refused.
-    pub lower_cap: bool,
-    /// A blocking budget whose window is not in the log (yet).
-    pub missing: Option<String>,
 }
 
 /// How one partition of `limits` stands.
@@ -94,6 +80,7 @@ impl LimitsCore {
         let first = (u64::from(partition) << 40) + 1;
         Self {
             fold: Fold::default(),
+            known_paths: KnownPaths::default(),
             book: LeaseBook::new(holder, sizing, first),
             waits,
             holder,
@@ -104,32 +91,6 @@ impl LimitsCore {
             trouble: None,
             stopped: None,
         }
-    }
-
-    /// The accounts that these draws name at an accounting time.
-    #[must_use]
-    pub fn drawn(&self, draws: &[Draw<'_>], at: Micros) -> Drawn {
-        let mut accounts = Vec::with_capacity(draws.len());
-        let (mut blocking, mut hard, mut lower_cap, mut missing) = (false, false, false, None);
-        for draw in draws {
-            // Before its first `LimitSet` a budget promises what policy says; no grant can count on it yet.
-            let mode = self.fold.budget(&draw.id).map_or(draw.budget.mode, |found| found.mode);
-            blocking |= blocks(mode);
-            hard |= mode == Mode::Hard;
-            lower_cap |= draw.budget.lower_cap;
-            match self.fold.account_at(&draw.id, at) {
-                Some((account, _)) => accounts.push(account.clone()),
-                // A member's account is opened by the first lease request or reservation that names it.
-                None => match draw.on_demand(at) {
-                    Some(account) => accounts.push(account),
-                    None if blocks(mode) => missing = Some(draw.id.clone().into_owned()),
-                    None => {}
-                },
-            }
-        }
-        accounts.sort();
-        accounts.dedup();
-        Drawn { path: accounts.into(), blocks: blocking, hard, lower_cap, missing }
     }
 
     /// Takes the next record; true when a lease of this incarnation was revoked.
@@ -165,6 +126,7 @@ impl LimitsCore {
                 self.book.revoked(revoked.lease);
                 return Ok(revoked.lease.holder == self.holder);
             }
+            (Verdict::Counted, Fact::LimitSet(_) | Fact::WindowMoved(_)) => self.known_paths.clear(),
             (Verdict::Counted, Fact::LeaseClosed(closed)) => self.book.revoked(closed.lease),
             (Verdict::Ignored(Ignored::NotBinding), Fact::BalanceStated(stated)) => self.state(stated),
             (Verdict::Counted, Fact::IncarnationEnded(ended)) if ended.incarnation == self.holder => {
@@ -263,6 +225,7 @@ impl LimitsCore {
     pub fn restore(&mut self, bytes: &[u8]) -> Result<Place, NotASnapshot> {
         let (place, fold, balances): (Place, Fold, Vec<(AccountRef, Money)>) = snapshot::read(bytes)?;
         self.fold = fold;
+        self.known_paths.clear();
         self.balances = balances.into_iter().collect();
         Ok(place)
     }

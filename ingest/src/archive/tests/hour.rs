@@ -28,7 +28,7 @@ fn shown(begun: Instant) -> Duration {
     begun.elapsed() * FASTER
 }
 
-/// A store whose every call takes its time; one in forty fails, half of those after it was done.
+/// A store whose every call takes its time; one in twenty fails, half of those after it was done.
 #[derive(Debug)]
 struct Weather {
     inner: Arc<dyn ObjectStore>,
@@ -65,7 +65,7 @@ impl Weather {
         let error = || Error::Generic { store: "weather", source: "a fault".into() };
         let slow = || pass(if self.draw().is_multiple_of(20) { 20_000 } else { self.draw() % 400 });
         tokio::time::sleep(slow()).await;
-        let luck = self.draw() % 80;
+        let luck = self.draw() % 40;
         if luck == 0 {
             self.failed.fetch_add(1, Ordering::SeqCst);
             return Err(error());
@@ -169,7 +169,7 @@ async fn two_archivers_race_for_an_hour() {
     for weather in weathers {
         let count = |of: &AtomicU64| of.load(Ordering::SeqCst);
         let (failed, lost) = (count(&weather.failed), count(&weather.lost));
-        assert!(failed > 10 && lost > 10, "{failed} calls failed, {lost} answers were lost");
+        assert!(failed > 5 && lost > 5, "{failed} calls failed, {lost} answers were lost");
     }
     let keys = [log().unwrap().signer.verifier().clone()];
     let leaves = check_log::check(&objects(&store, &config().prefix).await, &keys);

@@ -204,7 +204,7 @@ impl World {
         if self.shims[slot].node.as_ref().is_some_and(|node| node.policy.version < newest) {
             self.hit(Mark::LaggingPolicy);
         }
-        let Some(node) = &self.shims[slot].node else {
+        let Some(node) = &mut self.shims[slot].node else {
             let (path, missing) = (Vec::new().into(), Some(String::new()));
             return Drawn { path, blocks: true, hard: true, lower_cap: false, missing };
         };
