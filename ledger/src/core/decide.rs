@@ -8,6 +8,7 @@ use bursar_schemas::fold::Void;
 use bursar_schemas::money::Money;
 
 use super::desk::{Pending, Request, Return};
+use super::recall::Claims;
 use super::{Core, Effect};
 
 /// What becomes of a request.
@@ -24,16 +25,17 @@ pub(super) enum Decision {
 }
 
 impl Core {
-    /// Answers the requests for leases in their order in `spend`.
+    /// Answers the requests for leases in their order in `spend`. What one of them waits for is not granted to a later
+    /// one.
     pub(super) fn answer_requests(&mut self, epoch: u64, out: &mut Vec<Effect>) {
         let requests = std::mem::take(&mut self.desk.requests);
-        let mut kept = requests;
+        let (mut kept, mut claims) = (requests, Claims::default());
         for (cause, request) in &mut kept {
             if self.pending.contains(&Pending::Answer(request.lease)) {
                 continue;
             }
             self.open_accounts_of(epoch, &request.accounts, out);
-            match self.decide(request) {
+            match self.decide(request, &claims) {
                 Decision::Grant(amount) => self.grant(epoch, *cause, request, amount, out),
                 Decision::Refuse(reason, account) => {
                     self.refuse(epoch, *cause, request, reason, account, out);
@@ -45,6 +47,7 @@ impl Core {
                         self.refuse(epoch, *cause, request, LeaseRefusal::InFlight, Some(account), out);
                     } else {
                         leases.into_iter().for_each(|lease| self.revoke(epoch, lease, out));
+                        claims.add(&request.accounts, request.minimum);
                     }
                 }
             }
@@ -52,23 +55,22 @@ impl Core {
         self.desk.requests = kept;
     }
 
-    fn decide(&self, request: &Request) -> Decision {
+    fn decide(&self, request: &Request, claims: &Claims) -> Decision {
         if let Some(decision) = self.unfit(request) {
             return decision;
         }
         let blocking = |account: &&AccountRef| self.blocks(&account.budget);
-        let Some(available) =
-            request.accounts.iter().filter(blocking).map(|account| self.available(account)).min()
-        else {
+        let free = |account: &AccountRef| self.available(account).minus(claims.on(account));
+        let Some(free) = request.accounts.iter().filter(blocking).map(free).min() else {
             return Decision::Grant(request.wanted);
         };
-        if available < request.minimum {
+        if free < request.minimum {
             let blocking: Vec<&AccountRef> = request.accounts.iter().filter(blocking).collect();
-            return self.short(request, &blocking);
+            return self.short(request, &blocking, claims);
         }
         let since = bursar_schemas::avro::Micros(self.now.0.saturating_sub(self.config.timing.active_for));
         let active = i128::try_from(self.producers.active_since(since)).unwrap_or(1).max(1);
-        let share = Money::from_pico(available.pico() / (2 * active));
+        let share = Money::from_pico(free.pico() / (2 * active));
         Decision::Grant(request.wanted.min(share.max(request.minimum)))
     }
 

@@ -1,6 +1,6 @@
 //! A request that does not fit: whether waiting helps, and which idle leases to recall for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRefusal, LeaseRevoked};
@@ -10,24 +10,47 @@ use super::decide::Decision;
 use super::desk::{Pending, Request};
 use super::{Core, Effect};
 
+/// What requests wait for that came earlier, by account. Money that comes back is theirs first: otherwise small requests
+/// would take it, piece by piece, from under a large one.
+#[derive(Debug, Default)]
+pub(super) struct Claims(BTreeMap<AccountRef, Money>);
+
+impl Claims {
+    /// A request goes on waiting for an amount on each account of its path.
+    pub(super) fn add(&mut self, path: &[AccountRef], amount: Money) {
+        for account in path {
+            let claimed = self.0.entry(account.clone()).or_default();
+            *claimed = claimed.plus(amount);
+        }
+    }
+
+    /// What is claimed of an account.
+    pub(super) fn on(&self, account: &AccountRef) -> Money {
+        self.0.get(account).copied().unwrap_or(Money::ZERO)
+    }
+}
+
 impl Core {
-    /// Some account of the path cannot cover the least that would help.
-    pub(super) fn short(&self, request: &Request, blocking: &[&AccountRef]) -> Decision {
+    /// Some account of the path cannot cover the least that would help, beside what earlier requests wait for.
+    pub(super) fn short(&self, request: &Request, blocking: &[&AccountRef], claims: &Claims) -> Decision {
         let mut recalled = Vec::new();
         let mut tightest = None;
         for account in blocking.iter().copied() {
-            let available = self.available(account);
-            if available >= request.minimum {
+            let (available, claimed) = (self.available(account), claims.on(account));
+            if available.minus(claimed) >= request.minimum {
                 continue;
             }
             let settled = self.accounts.find(account).map_or(Money::ZERO, |slot| slot.balance.settled);
             if self.limit(account).minus(settled) < request.minimum {
                 return Decision::Refuse(LeaseRefusal::Spent, Some(account.clone()));
             }
-            let Some(leases) = self.recallable(account, request.minimum.minus(available)) else {
-                return Decision::Refuse(LeaseRefusal::InFlight, Some(account.clone()));
-            };
-            recalled.extend(leases);
+            let lacks = request.minimum.minus(available);
+            match self.recallable(account, lacks.plus(claimed)) {
+                Some(leases) => recalled.extend(leases),
+                // It fits but for those, which may be refused or need less: it waits for their answers.
+                None if claimed.is_positive() && self.recallable(account, lacks).is_some() => {}
+                None => return Decision::Refuse(LeaseRefusal::InFlight, Some(account.clone())),
+            }
             tightest = tightest.or(Some(account));
         }
         recalled.sort_unstable();
