@@ -11,6 +11,10 @@ use super::desk::{Pending, Request, Return};
 use super::recall::Claims;
 use super::{Core, Effect};
 
+/// A request that does not fit waits this part of the time for recalled money before it is refused: what holders have
+/// done is known here a moment later, and not in their order.
+const LAG: i64 = 5;
+
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -22,6 +26,8 @@ pub(super) enum Decision {
     Later,
     /// It would fit if these leases were recalled, or those that already were come back.
     Recall(Vec<LeaseId>, AccountRef),
+    /// It does not fit into what this ledger knows of, which lags behind what holders have done.
+    InFlight(AccountRef),
 }
 
 impl Core {
@@ -42,17 +48,29 @@ impl Core {
                 }
                 Decision::Later => {}
                 Decision::Recall(leases, account) => {
-                    let since = *request.waits_since.get_or_insert(self.now);
-                    if self.now.0.saturating_sub(since.0) >= self.config.timing.recall_wait {
+                    let wait = self.config.timing.recall_wait;
+                    if self.has_waited(request, wait) {
                         self.refuse(epoch, *cause, request, LeaseRefusal::InFlight, Some(account), out);
                     } else {
                         leases.into_iter().for_each(|lease| self.revoke(epoch, lease, out));
                         claims.add(&request.accounts, request.minimum);
                     }
                 }
+                Decision::InFlight(account) => {
+                    let wait = self.config.timing.recall_wait / LAG;
+                    if self.has_waited(request, wait) {
+                        self.refuse(epoch, *cause, request, LeaseRefusal::InFlight, Some(account), out);
+                    }
+                }
             }
         }
         self.desk.requests = kept;
+    }
+
+    /// True when a request has waited that long since it first had to.
+    fn has_waited(&self, request: &mut Request, wait: i64) -> bool {
+        let since = *request.waits_since.get_or_insert(self.now);
+        self.now.0.saturating_sub(since.0) >= wait
     }
 
     fn decide(&self, request: &Request, claims: &Claims) -> Decision {

@@ -49,7 +49,7 @@ impl Core {
                 Some(leases) => recalled.extend(leases),
                 // It fits but for those, which may be refused or need less: it waits for their answers.
                 None if claimed.is_positive() && self.recallable(account, lacks).is_some() => {}
-                None => return Decision::Refuse(LeaseRefusal::InFlight, Some(account.clone())),
+                None => return Decision::InFlight(account.clone()),
             }
             tightest = tightest.or(Some(account));
         }

@@ -20,7 +20,7 @@ pub struct Timing {
     /// ... and in any case this long after it.
     pub drain_at_most: i64,
     /// A request waits this long for money that is recalled from idle leases: less than a shim's client waits, which
-    /// then learns why there is none.
+    /// then learns why there is none. One that would not fit even then waits a fifth of it.
     pub recall_wait: i64,
     /// A holder that wrote nothing for this time has its leases revoked, and a moment later what is unused of them goes
     /// back to the bounded accounts of their paths; never to hard ones.
