@@ -92,7 +92,7 @@ pub const fn table_doc(topic: Topic) -> &'static str {
         }
         Topic::Limits => {
             "What the ledger wrote: epochs, limits, windows, leases granted, refused, credited and closed, \
-             balances. One row for each record of the topic; not every row counts, the fold decides."
+             balances, alerts. One row for each record of the topic; not every row counts, the fold decides."
         }
         Topic::Policy => {
             "Published versions of the policy document, keys issued and revoked, budgets raised. One row for \

@@ -3,6 +3,7 @@
 //! Every fact begins with a [`Head`]; one that speaks of a request carries [`About`], the attributes *as of
 //! the request*, so that a team moved later never rewrites the past.
 
+mod alerts;
 mod content;
 mod limits;
 mod policy;
@@ -12,6 +13,7 @@ mod retention;
 mod routes;
 mod spend;
 
+pub use alerts::*;
 pub use content::*;
 pub use limits::*;
 pub use policy::*;
@@ -222,6 +224,8 @@ facts! {
     60 HoldPlaced Policy,
     61 HoldReleased Policy,
     62 SubjectErased Policy,
+    63 AlertRaised Limits,
+    64 AlertDelivered Limits,
 }
 
 impl Fact {

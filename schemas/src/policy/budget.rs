@@ -13,6 +13,9 @@ use crate::window::Window;
 /// Members of one budget that ever get an account of their own, unless it says otherwise.
 pub const MEMBERS: u32 = 100_000;
 
+/// Percentages of its limit at which a budget raises alerts, unless it says otherwise.
+pub const THRESHOLDS: [u32; 3] = [50, 80, 100];
+
 /// The member that all requests without an end user are.
 pub const UNNAMED: &str = "unnamed";
 
@@ -140,6 +143,13 @@ pub struct Budget {
     /// Lowers the output cap of requests to what it can still pay, instead of refusing them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lower_cap: bool,
+    /// Percentages of the limit at which an alert is raised; [`Budget::thresholds`] says what holds when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Vec<u32>>,
+    /// Raises an alert when the window's spend, at its pace so far, crosses the limit before the window ends;
+    /// [`Budget::forecasts`] says what holds when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<bool>,
 }
 
 const fn hard() -> Mode {
@@ -169,7 +179,35 @@ impl Budget {
             mode: hard(),
             recovery: forfeit(),
             lower_cap: false,
+            alerts: None,
+            forecast: None,
         }
+    }
+
+    /// Percentages of the limit at which alerts are raised: 50, 80 and 100 unless it says otherwise; where it does not,
+    /// none if each member has an account of its own, since nobody reads thousands of them. Never any for `track`.
+    #[must_use]
+    pub fn thresholds(&self) -> &[u32] {
+        match &self.alerts {
+            _ if self.mode == Mode::Track => &[],
+            Some(alerts) => alerts,
+            None if self.each.is_some() => &[],
+            None => &THRESHOLDS,
+        }
+    }
+
+    /// Whether a forecast is made: unless it says otherwise, of every budget with one account and a window that ends.
+    /// Never for `track`.
+    #[must_use]
+    pub fn forecasts(&self) -> bool {
+        let ends = self.window != Window::Total && self.mode != Mode::Track;
+        ends && self.forecast.unwrap_or(self.each.is_none())
+    }
+
+    /// True when alerts of any kind are raised.
+    #[must_use]
+    pub fn has_alerts(&self) -> bool {
+        !self.thresholds().is_empty() || self.forecasts()
     }
 
     /// The id of a member's own account.

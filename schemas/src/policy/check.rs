@@ -21,6 +21,7 @@ impl Document {
         let projects = ids("project", self.projects.iter().map(|it| &it.id), &mut faults);
         let providers = ids("provider", self.providers.iter().map(|it| &it.id), &mut faults);
         ids("budget", self.budgets.iter().map(|it| &it.id), &mut faults);
+        ids("webhook", self.webhooks.iter().map(|it| &it.id), &mut faults);
         ids("model", self.models.iter().map(|it| &it.id), &mut faults);
         let mut refer = |holds: bool, place: String, missing: String| {
             if !holds {
@@ -76,6 +77,7 @@ impl Document {
         for budget in &self.budgets {
             self.check_budget(budget, &mut faults);
         }
+        self.check_webhooks(&mut faults);
         self.check_values(&mut faults);
         if faults.is_empty() { Ok(()) } else { Err(PolicyError::Faults(faults)) }
     }

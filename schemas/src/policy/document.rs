@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::{Budget, Scope};
 use super::retention::{ContentPolicy, Retention};
+use super::webhook::Webhook;
 use crate::ids::Pseudonym;
 use crate::meters::Meter;
 use crate::money::Money;
@@ -60,6 +61,9 @@ pub struct Document {
     /// Prices above the shipped table.
     #[serde(default, rename = "price", skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<PriceOverride>,
+    /// Who is told of alerts.
+    #[serde(default, rename = "webhook", skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
 }
 
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -234,6 +238,7 @@ impl Document {
             whole.retention = whole.retention.joined(part.retention).map_err(|name| {
                 PolicyError::Faults(vec![format!("retention: two files say otherwise what {name} is")])
             })?;
+            whole.webhooks.extend(part.webhooks);
             if part.unknown_price != UnknownPrice::default() {
                 whole.unknown_price = part.unknown_price;
             }

@@ -9,8 +9,9 @@ mod holds;
 mod owners;
 mod retention;
 mod state;
+mod webhook;
 
-pub use budget::{Budget, Each, MEMBERS, Scope, UNNAMED};
+pub use budget::{Budget, Each, MEMBERS, Scope, THRESHOLDS, UNNAMED};
 pub use directory::{Directory, Principal, Route, RouteError, Target};
 pub use document::{
     Document, Model, ModelTarget, Organisation, PolicyError, PriceOverride, Project, Provider, Team,
@@ -21,6 +22,7 @@ pub use holds::{Hold, Holds};
 pub use owners::Owners;
 pub use retention::{CONTENT_DAYS, ContentPolicy, Retention};
 pub use state::{Issued, PolicyState, PolicyVerdict, Raise};
+pub use webhook::{Webhook, address_fault};
 
 #[cfg(test)]
 mod tests;

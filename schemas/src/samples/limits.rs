@@ -4,9 +4,9 @@ use super::spend::{LEASE, accounts};
 use super::{dollars, head, text};
 use crate::avro::Micros;
 use crate::facts::{
-    AccountRef, BalanceStated, CreditReason, EpochMarked, Fact, IncarnationEnded, LeaseClosed, LeaseCredited,
-    LeaseGranted, LeaseRefusal, LeaseRefused, LeaseRevoked, LimitSet, Mode, Phase, Recovery, Role,
-    WindowMoved,
+    AccountRef, AlertDelivered, AlertKind, AlertRaised, BalanceStated, CreditReason, EpochMarked, Fact,
+    IncarnationEnded, LeaseClosed, LeaseCredited, LeaseGranted, LeaseRefusal, LeaseRefused, LeaseRevoked,
+    LimitSet, Mode, Phase, Recovery, Role, WindowMoved,
 };
 use crate::ids::ProducerId;
 
@@ -84,6 +84,37 @@ fn of_leases() -> [Fact; 5] {
         LeaseRevoked { head: head(Role::Ledger, 46), epoch: EPOCH, lease: LEASE }.into(),
         LeaseClosed { head: head(Role::Ledger, 47), epoch: EPOCH, lease: LEASE }.into(),
     ]
+}
+
+/// Alerts, whose ids come after all others.
+pub(super) fn alerts() -> [Fact; 2] {
+    let raised = AlertRaised {
+        head: head(Role::Ledger, 60),
+        epoch: EPOCH,
+        account: account(),
+        alert: AlertKind::Forecast,
+        percent: 80,
+        limit_amount: dollars(25_000_000_000_000),
+        settled: dollars(20_500_000_000_000),
+        reserved: dollars(700_000_000_000),
+        overrun: dollars(5_000_000_002),
+        forecast: Some(dollars(31_000_000_000_000)),
+        starts_at: Micros(1_793_491_200_000_000),
+        ends_at: Some(Micros(1_796_083_200_000_000)),
+        webhooks: vec![text("on-call"), text("finance")],
+        read: 1_212,
+    };
+    let delivered = AlertDelivered {
+        head: head(Role::Ledger, 61),
+        epoch: EPOCH,
+        alert_producer: ProducerId([0xb2; 16]),
+        alert_number: 60,
+        webhook: text("on-call"),
+        delivered: true,
+        attempts: 3,
+        status: Some(204),
+    };
+    [raised.into(), delivered.into()]
 }
 
 pub(super) fn facts() -> Vec<Fact> {

@@ -165,5 +165,6 @@ pub fn facts() -> Vec<Fact> {
     facts.extend(limits::facts());
     facts.extend(of_policy());
     facts.extend(of_holds());
+    facts.extend(limits::alerts());
     facts
 }
