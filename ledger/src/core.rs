@@ -8,6 +8,7 @@
 //! | `decide`, `recall`, `reclaim` | grants, refusals, revocations, credits |
 //! | `members` | accounts of members, opened on demand |
 //! | `saved` | all of it as a snapshot |
+//! | `alerts`, `deliveries` | what people are told of a budget that nears or passes its limit, and what became of it |
 //! | `balance` | statements of how accounts stand, and the heartbeat |
 //!
 //! Invariant: no clock, randomness, IO or log; the same inputs give the same effects.
@@ -15,10 +16,12 @@
 //! debit that keeps the ledger from granting the same money again while its own record is under way.
 
 mod accounts;
+mod alerts;
 mod attempts;
 mod balance;
 mod books;
 mod decide;
+mod deliveries;
 mod desk;
 mod follow;
 mod hash;
@@ -33,6 +36,7 @@ mod spend;
 mod terms;
 mod upkeep;
 
+pub use deliveries::Told;
 pub use saved::Places;
 pub use terms::{Config, Effect, Halt, Input, Standing, Timing};
 
@@ -102,6 +106,10 @@ pub struct Core {
     beats_now: bool,
     heartbeat_of: Option<AccountRef>,
     allowance: balance::Allowance,
+    alerts: deliveries::Alerts,
+    /// Budgets whose limit changed, and when all accounts were looked at for alerts.
+    alerts_due: BTreeSet<String>,
+    alerts_looked_at: Option<Micros>,
 }
 
 impl Core {
@@ -142,6 +150,9 @@ impl Core {
             beats_now: false,
             heartbeat_of: None,
             allowance: balance::Allowance::default(),
+            alerts: deliveries::Alerts::default(),
+            alerts_due: BTreeSet::new(),
+            alerts_looked_at: None,
             config,
         }
     }
@@ -166,6 +177,7 @@ impl Core {
                 self.policy.apply(fact);
                 self.policy_changed = true;
             }
+            Input::Told(told) => self.tell_of_delivery(told, out),
             Input::Ready => {
                 self.leases.sweep();
                 self.claim(out);
@@ -238,6 +250,10 @@ impl Core {
             }
             self.plan.expire(&self.policy, self.now);
         }
+        // So it is when the ledger begins to act: what a predecessor left out is told then.
+        if self.policy_changed {
+            self.alerts_looked_at = None;
+        }
         if let Standing::Acting { epoch } = self.standing {
             self.set_limits(epoch, out);
             if ticked || self.policy_changed {
@@ -249,6 +265,7 @@ impl Core {
             self.answer_returns(epoch, out);
             self.answer_requests(epoch, out);
             self.state_balances(epoch, out);
+            self.look_for_alerts(epoch, out);
             self.beat(epoch, out);
         }
         self.accounts.fresh.clear();

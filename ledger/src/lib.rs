@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`core`] | the state machine of one partition: inputs in, effects out |
 //! | [`runner`] | a small asynchronous runner around it, over the two ports alone |
-//! | [`books`] | how accounts stand, for people |
+//! | [`books`], [`alerts`] | how accounts stand and which alerts were raised, for people |
 //! | [`reading`] | from where and in which order the three lanes are read |
 //! | [`invariants`] | what holds at every moment, L1 to L5 |
 //! | [`decode`] | a borrowed reading of the facts that make up nearly all of `spend` |
@@ -17,6 +17,7 @@
 //! Invariant: in [`core`] nothing waits, and nothing reads a clock, draws randomness, performs IO or logs.
 //! Invariant: the ledger keeps no state of its own; every start reads the log, and finds the same.
 
+pub mod alerts;
 pub mod books;
 pub mod core;
 pub mod decode;

@@ -7,7 +7,7 @@ mod feed;
 mod handle;
 mod keeper;
 
-pub use handle::{LedgerHandle, NotRunning, PartitionStatus};
+pub use handle::{LedgerHandle, NotRunning, PartitionStatus, Report};
 
 use std::sync::Arc;
 use std::time::Duration;

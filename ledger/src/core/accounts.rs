@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bursar_schemas::avro::{Avro as _, Micros};
-use bursar_schemas::facts::{AccountRef, LeaseId};
+use bursar_schemas::facts::{AccountRef, LeaseId, Raised};
 use bursar_schemas::money::Money;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub(super) struct Slot {
     pub stated: Balance,
     #[serde(skip)]
     pub stated_at: Option<Micros>,
+    /// Alerts that stand in the log.
+    pub raised: Raised,
     paths: Vec<PathIndex>,
 }
 
@@ -66,6 +68,7 @@ impl Slot {
             logged: Balance::default(),
             stated: Balance::default(),
             stated_at: None,
+            raised: Raised::default(),
             paths: Vec::new(),
         }
     }

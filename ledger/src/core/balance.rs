@@ -51,6 +51,7 @@ impl Core {
                 slot.stated = balance;
                 slot.stated_at = Some(self.now);
                 self.state(epoch, account, balance, out);
+                self.raise_alerts(epoch, index, out);
                 self.allowance.left -= 1;
             }
         }

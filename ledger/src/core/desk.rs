@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRequested, LeaseReturned, Phase};
+use bursar_schemas::facts::{AccountRef, AlertKind, LeaseId, LeaseRequested, LeaseReturned, Phase};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 use serde::{Deserialize, Serialize};
@@ -184,4 +184,8 @@ pub(super) enum Pending {
     Revoke(LeaseId),
     /// An end.
     End(ProducerId),
+    /// An alert.
+    Alert(AccountRef, AlertKind, u32),
+    /// What became of telling a webhook: the alert's producer and number, the webhook.
+    Delivery(ProducerId, u64, String),
 }

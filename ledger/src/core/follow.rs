@@ -20,6 +20,11 @@ impl Core {
         if matches!(verdict, Verdict::Ignored(Ignored::SeenBefore | Ignored::NotTheLedger)) {
             return Ok(());
         }
+        match fact {
+            Fact::AlertRaised(raised) => self.note_alert(offset, raised),
+            Fact::AlertDelivered(delivered) => self.note_delivery(delivered),
+            _ => {}
+        }
         let own = fact.head().producer == self.config.instance;
         if own {
             self.read_back(fact);
@@ -51,6 +56,7 @@ impl Core {
             Fact::LimitSet(set) => {
                 self.log_limit(&set.budget);
                 self.plan.due.insert(set.budget.clone());
+                self.alerts_due.insert(set.budget.clone());
             }
             Fact::WindowMoved(moved) => self.window_moved(moved),
             Fact::LeaseGranted(grant) => {
@@ -194,6 +200,10 @@ impl Core {
             Fact::LeaseClosed(closed) => Pending::Close(closed.lease),
             Fact::LeaseRevoked(revoked) => Pending::Revoke(revoked.lease),
             Fact::IncarnationEnded(ended) => Pending::End(ended.incarnation),
+            Fact::AlertRaised(it) => Pending::Alert(it.account.clone(), it.alert, it.percent),
+            Fact::AlertDelivered(it) => {
+                Pending::Delivery(it.alert_producer, it.alert_number, it.webhook.clone())
+            }
             _ => return,
         };
         self.pending.remove(&key);

@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Timing;
+use super::alerts::Rule;
 
 /// Whose a budget is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,7 @@ struct Planned {
     each: Option<Each>,
     /// How many of them there may ever be.
     members: usize,
+    alerts: Option<Rule>,
     /// The window that held the last instant asked about.
     current: Option<Span>,
 }
@@ -90,6 +92,7 @@ impl Plan {
                     recovery: budget.recovery,
                     each: budget.each,
                     members: usize::try_from(budget.most_members()).unwrap_or(usize::MAX),
+                    alerts: Rule::of(budget, &policy.document.webhooks),
                     current: None,
                 };
                 (budget.id.clone(), planned)
@@ -139,6 +142,11 @@ impl Plan {
     fn planned(&self, id: &str) -> Option<&Planned> {
         let whole = self.budgets.get(id).filter(|planned| planned.each.is_none());
         whole.or_else(|| self.budgets.get(member_of(id)?.0).filter(|planned| planned.each.is_some()))
+    }
+
+    /// What policy wants to be told of an account's budget.
+    pub(super) fn alerts(&self, id: &str) -> Option<&Rule> {
+        self.planned(id)?.alerts.as_ref()
     }
 
     /// True when policy has the budget, with one account for all or a member's.

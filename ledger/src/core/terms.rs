@@ -6,6 +6,8 @@ use bursar_schemas::fold::FoldError;
 use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::wire::Unreadable;
 
+use super::deliveries::Told;
+
 /// How long things take, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
@@ -92,6 +94,8 @@ pub enum Input<'a> {
     },
     /// The next fact of `policy`.
     Policy(&'a Fact),
+    /// A webhook was told of an alert, or is given up.
+    Told(Told<'a>),
     /// All three lanes were read to the ends that they had at the start.
     Ready,
     /// Nothing more is at hand: time to decide.

@@ -2,14 +2,45 @@
 
 use std::sync::Arc;
 
+use bursar_schemas::ids::ProducerId;
 use bursar_schemas::ports::{Journal, JournalError};
 use bursar_schemas::position::{Lane, Topic};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alerts::{AlertCounts, AlertState};
 use crate::books::AccountBooks;
 use crate::core::Standing;
 
-pub(super) type Ask = oneshot::Sender<Vec<AccountBooks>>;
+/// What a partition can be asked and told.
+pub(super) enum Ask {
+    /// Its books.
+    Books(oneshot::Sender<Vec<AccountBooks>>),
+    /// The latest alerts.
+    Alerts(oneshot::Sender<Vec<AlertState>>),
+    /// The oldest deliveries that are due, at most so many for each webhook.
+    Due(usize, oneshot::Sender<Vec<(AlertState, String)>>),
+    /// What became of one.
+    Told(Report),
+}
+
+/// What became of telling a webhook of an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The partition of the alert.
+    pub partition: u32,
+    /// Who raised it ...
+    pub producer: ProducerId,
+    /// ... and its number.
+    pub number: u64,
+    /// The webhook's id.
+    pub webhook: String,
+    /// True when it took the alert; false when it is given up.
+    pub delivered: bool,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Status of the last answer, where there was one.
+    pub status: Option<u16>,
+}
 
 /// The ledger does not run (any more).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +64,8 @@ pub struct PartitionStatus {
     pub open_reservations: usize,
     /// Requests for leases without an answer.
     pub waiting_requests: usize,
+    /// Alerts and their deliveries in its log.
+    pub alerts: AlertCounts,
     /// Why the journal cannot be reached at the moment.
     pub trouble: Option<String>,
 }
@@ -54,6 +87,7 @@ impl Port {
             spend_next: 0,
             open_reservations: 0,
             waiting_requests: 0,
+            alerts: AlertCounts::default(),
             trouble: None,
         };
         let (sender, receiver) = watch::channel(status);
@@ -85,13 +119,44 @@ impl LedgerHandle {
     /// # Errors
     /// When the ledger does not run.
     pub async fn books(&self) -> Result<Vec<AccountBooks>, NotRunning> {
-        let mut books = Vec::new();
+        self.gather(Ask::Books).await
+    }
+
+    /// The latest alerts of all partitions, oldest first within each.
+    ///
+    /// # Errors
+    /// When the ledger does not run.
+    pub async fn alerts(&self) -> Result<Vec<AlertState>, NotRunning> {
+        self.gather(Ask::Alerts).await
+    }
+
+    /// Deliveries of alerts that are due in the partitions where it acts: the oldest, at most so many for each webhook
+    /// and partition.
+    ///
+    /// # Errors
+    /// When the ledger does not run.
+    pub async fn due_deliveries(&self, most: usize) -> Result<Vec<(AlertState, String)>, NotRunning> {
+        self.gather(|answer| Ask::Due(most, answer)).await
+    }
+
+    /// Has it recorded what became of a delivery; it does so while it acts, and the delivery stays due otherwise.
+    ///
+    /// # Errors
+    /// When the ledger does not run.
+    pub async fn told(&self, report: Report) -> Result<(), NotRunning> {
+        let index = usize::try_from(report.partition).map_err(|_| NotRunning)?;
+        let port = self.ports.get(index).ok_or(NotRunning)?;
+        port.asks.send(Ask::Told(report)).await.map_err(|_| NotRunning)
+    }
+
+    async fn gather<T>(&self, ask: impl Fn(oneshot::Sender<Vec<T>>) -> Ask) -> Result<Vec<T>, NotRunning> {
+        let mut all = Vec::new();
         for port in self.ports.iter() {
             let (answer, answered) = oneshot::channel();
-            port.asks.send(answer).await.map_err(|_| NotRunning)?;
-            books.extend(answered.await.map_err(|_| NotRunning)?);
+            port.asks.send(ask(answer)).await.map_err(|_| NotRunning)?;
+            all.extend(answered.await.map_err(|_| NotRunning)?);
         }
-        Ok(books)
+        Ok(all)
     }
 
     /// How each partition is, at its last tick.

@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::feed::{Feed, settle};
-use super::handle::{Ask, PartitionStatus};
+use super::handle::{Ask, PartitionStatus, Report};
 use super::{Clock, RunnerError};
-use crate::core::{Config, Core, Effect, Input, Places, Standing};
+use crate::core::{Config, Core, Effect, Input, Places, Standing, Told};
 use crate::reading::Reading;
 
 /// Appends that may be unacknowledged at once; more wait.
@@ -126,10 +126,7 @@ impl Keeper {
                         self.keep_snapshot(feeds.places(), SNAPSHOT_RECORDS).await;
                     }
                 }
-                Some(ask) = self.asks.recv() => {
-                    // Whoever asked may have left: nothing is lost then.
-                    let _ = ask.send(self.core.books()).is_ok();
-                }
+                Some(ask) = self.asks.recv() => self.answer(ask).await?,
                 Some(receipt) = self.receipts.join_next() => acknowledged(receipt)?,
             }
         }
@@ -273,8 +270,25 @@ impl Keeper {
             spend_next: feeds.spend.next,
             open_reservations,
             waiting_requests,
+            alerts: self.core.alert_counts(),
             trouble,
         });
+    }
+
+    async fn answer(&mut self, ask: Ask) -> Result<(), RunnerError> {
+        match ask {
+            // Whoever asked may have left: nothing is lost then.
+            Ask::Books(answer) => drop(answer.send(self.core.books())),
+            Ask::Alerts(answer) => drop(answer.send(self.core.alerts())),
+            Ask::Due(most, answer) => drop(answer.send(self.core.due_deliveries(most))),
+            Ask::Told(report) => {
+                let Report { producer, number, delivered, attempts, status, .. } = report;
+                let webhook = &report.webhook;
+                let told = Told { producer, number, webhook, delivered, attempts, status };
+                self.feed(Input::Told(told)).await?;
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, input: Input<'_>) -> Result<(), RunnerError> {

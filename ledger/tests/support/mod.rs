@@ -10,6 +10,7 @@
 
 pub mod oracle;
 pub mod shim;
+pub mod spending;
 
 use std::collections::BTreeMap;
 
@@ -260,6 +261,7 @@ pub fn check_replay(live: &Core, logs: &Logs) {
         node.feed(Input::Pause { now: Micros(logs.now) }, &mut logs);
         assert_eq!(node.core.fold(), live.fold(), "the folds differ");
         assert_eq!(node.core.books(), live.books(), "the books differ; spend first: {spend_first}");
+        assert_eq!(node.core.alerts(), live.alerts(), "the alerts differ; spend first: {spend_first}");
         assert_eq!(node.core.waiting(), live.waiting(), "spend first: {spend_first}");
     }
 }
