@@ -101,6 +101,7 @@ marks! {
     RefusedInFlight "limits: refused as in flight",
     RefusedWindow "limits: refused, a window is not open",
     HolderEnded "limits: an incarnation was ended",
+    AlertRaised "limits: an alert was raised",
     VoidSuperseded "void: a marker that does not name the latest epoch",
     VoidWrongEpoch "void: of another epoch",
     VoidOldVersion "void: a limit of an old version",

@@ -1,6 +1,7 @@
 //! One world: a virtual clock, a queue of events, and the processes. Each step takes one event, lets production code
 //! act on it, and runs every checker.
 
+mod alerts;
 mod attempts;
 mod check;
 mod confused;
@@ -15,7 +16,7 @@ mod shims;
 mod steady;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::fmt;
 
 pub use confused::LIE;
@@ -139,6 +140,7 @@ pub struct World {
     truth: Truth,
     ceilings: HashMap<AccountRef, check::Ceiling>,
     limits: HashMap<String, check::Known>,
+    alerts: BTreeSet<alerts::Told>,
     born: u64,
     /// Every fault so far is over by then.
     quiet_after: i64,
@@ -168,6 +170,7 @@ impl World {
             truth: Truth::default(),
             ceilings: HashMap::new(),
             limits: HashMap::new(),
+            alerts: BTreeSet::new(),
             born: 0,
             quiet_after: 0,
             healing: false,

@@ -4,7 +4,7 @@ use bursar_gateway_shim::limits::{Denied, Drawn};
 use bursar_schemas::facts::{
     AccountRef, CreditReason, Fact, LeaseCredited, LeaseGranted, LeaseId, LimitSet, Mode, Phase,
 };
-use bursar_schemas::fold::{Verdict, Void};
+use bursar_schemas::fold::{Ignored, Verdict, Void};
 
 use super::{Broken, World, ledgers};
 use crate::marks::Mark;
@@ -89,6 +89,9 @@ impl World {
         {
             let detail = format!("offset {offset}, {}: {void:?}", super::lanes::brief(fact));
             return Err(("an honest ledger's records are never void under its own epoch", detail));
+        }
+        if let (Fact::AlertRaised(raised), Verdict::Ignored(Ignored::NotBinding)) = (fact, verdict) {
+            self.check_alert(raised, writer)?;
         }
         if verdict == Verdict::Counted && honest {
             match fact {

@@ -111,6 +111,7 @@ impl World {
                 return Err(("every fold is equal in the end", "a shim's differs".to_owned()));
             }
         }
+        self.check_alerts()?;
         self.check_returns(mark)
     }
 

@@ -262,6 +262,9 @@ pub(super) fn brief(fact: &Fact) -> String {
         }
         Fact::LeaseRevoked(it) => format!("revocation {}", short(&it.lease)),
         Fact::LeaseClosed(it) => format!("close {}", short(&it.lease)),
+        Fact::AlertRaised(it) => {
+            format!("alert {}/{} {} {}", it.account.budget, it.account.window, it.alert, it.percent)
+        }
         Fact::IncarnationEnded(it) => format!("end of {}", &it.incarnation.to_string()[28..]),
         other => other.kind().to_owned(),
     }
