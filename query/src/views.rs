@@ -26,6 +26,7 @@ pub(crate) const VIEWS: &[View] = &[
     view!("chargeback"),
     view!("refusals"),
     view!("budget_history"),
+    view!("alerts"),
     view!("findings"),
     view!("producers"),
     view!("gaps"),

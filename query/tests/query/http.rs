@@ -144,7 +144,7 @@ async fn statements_of_account_tables_and_status() {
         assert!(serde_json::from_slice::<Value>(&body).unwrap()["error"]["code"].is_string());
     }
     let (_, _, body) = ask(&app, Method::GET, "/v1/tables", token, &Value::Null).await;
-    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["tables"].as_array().unwrap().len(), 13);
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["tables"].as_array().unwrap().len(), 14);
     let (_, _, body) = ask(&app, Method::GET, "/v1/status", token, &Value::Null).await;
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["lanes"].as_array().unwrap().len(), 5);
 }

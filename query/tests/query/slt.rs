@@ -41,6 +41,7 @@ fn world() -> World {
     world.write(1, REQUESTS, refused(&first));
     world.write(3, LIMITS, limit_set());
     world.write(9, POLICY, raised());
+    alerts(&mut world);
     world
 }
 
@@ -75,6 +76,49 @@ fn limit_set() -> LimitSet {
         policy_version: 1,
         step: 0,
     }
+}
+
+/// Two alerts of one window, the first of them written by two ledgers and of the next window as well; one webhook took it,
+/// said twice, and one was given up.
+fn alerts(world: &mut World) {
+    let ledger = |at: i64| Head { role: Role::Ledger, ..head(at) };
+    let alert = |at: i64, window: i64, percent: u32| AlertRaised {
+        head: ledger(at),
+        epoch: 0,
+        account: AccountRef { budget: "blue-monthly".to_owned(), window },
+        alert: AlertKind::Threshold,
+        percent,
+        limit_amount: "100".parse().unwrap(),
+        settled: "81".parse().unwrap(),
+        reserved: Money::ZERO,
+        overrun: Money::ZERO,
+        forecast: None,
+        starts_at: bursar_schemas::avro::Micros(window * 1_000_000),
+        ends_at: None,
+        webhooks: vec!["on-call".to_owned(), "gone".to_owned()],
+        read: 7,
+    };
+    let told = |webhook: &str, delivered: bool| AlertDelivered {
+        head: ledger(NOW + 9),
+        epoch: 0,
+        alert_producer: bursar_schemas::ids::ProducerId([4; 16]),
+        alert_number: 0,
+        webhook: webhook.to_owned(),
+        delivered,
+        attempts: 1,
+        status: None,
+    };
+    world.write(4, LIMITS, alert(NOW + 5, 0, 50));
+    world.write(5, LIMITS, alert(NOW + 6, 0, 50));
+    world.write(5, LIMITS, alert(NOW + 7, 0, 80));
+    world.write(5, LIMITS, alert(NOW + 8, 3600, 50));
+    world.write(4, LIMITS, told("on-call", true));
+    world.write(5, LIMITS, told("on-call", true));
+    world.write(5, LIMITS, told("gone", false));
+    // Not a ledger's word.
+    let mut forged = alert(NOW + 4, 0, 100);
+    forged.head.role = Role::Shim;
+    world.write(6, LIMITS, forged);
 }
 
 fn raised() -> BudgetRaised {
