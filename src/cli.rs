@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Shows budgets: limit = settled + reserved + leased idle + stranded + available.
     Budgets(Budgets),
+    /// Shows the latest alerts, oldest first, and what became of telling webhooks; the view `alerts` has them all.
+    Alerts(Format),
     /// Shows the state of the running roles.
     Status(Format),
     /// Runs one SQL statement over the audit history.

@@ -1,6 +1,7 @@
 //! The one binary: reads the command line and configuration, wires the roles, owns exit codes.
 
 mod admin;
+mod alerts;
 mod cli;
 mod clock;
 mod commands;
@@ -58,6 +59,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Apply(apply) => commands::policy::apply(place, apply).await,
         Command::Keys(keys) => commands::keys::run(place, keys).await,
         Command::Budgets(budgets) => commands::budgets::run(place, budgets).await,
+        Command::Alerts(format) => commands::alerts::run(place, format).await,
         Command::Status(format) => commands::status::run(place, format).await,
         Command::Sql(sql) => commands::sql::run(place, sql).await,
         Command::Chargeback(chargeback) => commands::sql::chargeback(place, chargeback).await,

@@ -22,6 +22,7 @@ use object_store::prefix::PrefixStore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::alerts::Messenger;
 use crate::clock;
 use crate::config::{Config, JournalKind};
 use crate::exit::Outcome;
@@ -77,6 +78,7 @@ pub(crate) struct Running {
     token: Secret,
     shim: Option<ShimRole>,
     ledger: Option<(LedgerTask, watch::Sender<bool>)>,
+    messenger: Option<Messenger>,
     archiver: Option<Shared<ArchiverHandle>>,
     /// Recorders whose last heads are written at the end.
     recorders: Vec<Arc<Recorder>>,
@@ -103,13 +105,15 @@ impl Running {
 
         let mut publisher = None;
         let mut ledger = None;
+        let mut messenger = None;
         if roles.ledger {
             let recorder = deployment.recorder(Role::Policy, &ports.outlet)?;
             recorders.push(Arc::clone(&recorder));
             let pseudonyms = Pseudonyms::new(&deployment.derive(END_USERS));
             let history = Arc::clone(&ports.history);
             let found = Publisher::start(history, recorder, Arc::clone(&clock), pseudonyms).await?;
-            publisher = Some(Arc::new(found));
+            let found = Arc::new(found);
+            publisher = Some(Arc::clone(&found));
             let mut settings = Settings::new(deployment.public_key()?);
             settings.timing.takeover_after = takeover(config);
             let (stop, stopped) = watch::channel(false);
@@ -123,7 +127,14 @@ impl Running {
                 stopped,
             )
             .await?;
-            admin.add_ledger(started.handle(), publisher.as_ref());
+            let handle = started.handle();
+            admin.add_ledger(handle.clone(), publisher.as_ref());
+            // Whoever opened the folder for one command does not stay to hear the answers.
+            if !roles.own {
+                let told = Messenger::start(handle.clone(), found, Arc::clone(&clock), config.data.clone())?;
+                admin.add_messenger(&told, handle);
+                messenger = Some(told);
+            }
             ledger = Some((tokio::spawn(started.join()), stop));
         }
         let mut archiver = None;
@@ -214,6 +225,7 @@ impl Running {
             token,
             shim,
             ledger,
+            messenger,
             archiver,
             recorders,
             publisher,
@@ -259,6 +271,9 @@ impl Running {
         }
         if let Some(shim) = self.shim {
             shim.stop(self.shim_grace).await?;
+        }
+        if let Some(messenger) = self.messenger {
+            messenger.stop().await;
         }
         let mut outcome = Ok(());
         if let Some((ledger, stop)) = self.ledger {

@@ -1,5 +1,6 @@
 //! Administration over HTTP: policy, keys, budgets, status; open health and metrics beside it.
 
+mod alerts;
 mod budgets;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use alerts::row as alert_row;
 pub(crate) use budgets::ChangeRequest;
 
 use crate::exit::{Exit, Failure};
@@ -52,6 +54,8 @@ pub(crate) struct Control {
     pub(crate) vault: Option<Arc<Vault>>,
     /// All accounts' books.
     pub(crate) budgets: Option<Probe>,
+    /// The latest alerts.
+    pub(crate) alerts: Option<Probe>,
     /// State by role.
     pub(crate) status: Vec<(&'static str, Probe)>,
     /// Prometheus text, one source for each role that has figures.
@@ -102,6 +106,7 @@ pub(crate) fn router(control: Control, query: Option<Router>) -> Router {
         .route("/v1/budgets/{budget}/raise", post(budgets::raise))
         .route("/v1/budgets/{budget}/lower", post(budgets::lower))
         .route("/v1/budgets/{budget}/reset", post(budgets::reset))
+        .route("/v1/alerts", get(alerts::list))
         .route("/v1/roles", get(status))
         .merge(super::retention::routes())
         .layer(axum::middleware::from_fn_with_state(control.clone(), authenticate));

@@ -1,5 +1,6 @@
 //! One file per group of commands; each asks a [`crate::door::Door`] and prints.
 
+pub(crate) mod alerts;
 pub(crate) mod archive;
 pub(crate) mod budgets;
 pub(crate) mod content;

@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::content::ContentRole;
 use super::{Shared, ShimRole};
-use crate::admin::server::{Control, Credential, Probe, router, time};
+use crate::admin::server::{Control, Credential, Probe, alert_row, router, time};
+use crate::alerts::Messenger;
 use crate::publisher::Publisher;
 use crate::retention::Keeper;
 use crate::secrets::Secret;
@@ -62,6 +63,16 @@ impl Parts {
                 }
             }
         }));
+        let alerts = handle.clone();
+        self.control.alerts = Some(probe(move || {
+            let alerts = alerts.clone();
+            async move {
+                match alerts.alerts().await {
+                    Ok(alerts) => alerts.iter().map(alert_row).collect(),
+                    Err(error) => json!({"error": error.to_string()}),
+                }
+            }
+        }));
         let status = probe(move || {
             let handle = handle.clone();
             async move {
@@ -84,6 +95,18 @@ impl Parts {
             }
         });
         self.control.status.push(("ledger", status));
+    }
+
+    pub(crate) fn add_messenger(&mut self, messenger: &Messenger, ledger: LedgerHandle) {
+        self.control.metrics.push(messenger.metrics(ledger));
+        let state = messenger.state();
+        self.control.status.push((
+            "webhooks",
+            probe(move || {
+                let state = state();
+                async move { state }
+            }),
+        ));
     }
 
     pub(crate) fn add_archiver(&mut self, archiver: &Shared<ArchiverHandle>, place: String) {

@@ -1,0 +1,97 @@
+//! Posting to an address that policy names. What goes wrong is told without the address, which may be a secret itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::http::{Method, Request, Uri, header};
+use bursar_ledger::alerts::AlertState;
+use bursar_schemas::avro::Micros;
+use bursar_schemas::policy::{Webhook, address_fault};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use super::message;
+use crate::secrets;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The client of all webhooks.
+#[derive(Clone)]
+pub(super) struct Post {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Where paths of references start.
+    base: PathBuf,
+}
+
+impl Post {
+    pub(super) fn new(base: PathBuf) -> anyhow::Result<Self> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(Duration::from_secs(5)));
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .context("failed to set up TLS")?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https);
+        Ok(Self { client, base })
+    }
+
+    /// Posts an alert once; gives the status of the answer. Redirects are not followed.
+    ///
+    /// # Errors
+    /// When there is no answer, or nothing could be sent.
+    pub(super) async fn send(
+        &self,
+        webhook: &Webhook,
+        alert: &AlertState,
+        now: Micros,
+    ) -> anyhow::Result<u16> {
+        let request = self.request(webhook, alert, now)?;
+        let answer = tokio::time::timeout(PATIENCE, self.client.request(request)).await;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer.status().as_u16()),
+            Ok(Err(error)) if error.is_connect() => anyhow::bail!("it could not be reached"),
+            Ok(Err(_)) => anyhow::bail!("the connection broke off"),
+            Err(_) => anyhow::bail!("it did not answer within {} seconds", PATIENCE.as_secs()),
+        }
+    }
+
+    fn request(
+        &self,
+        webhook: &Webhook,
+        alert: &AlertState,
+        now: Micros,
+    ) -> anyhow::Result<Request<Full<Bytes>>> {
+        let url = if webhook.url.contains("://") {
+            webhook.url.clone()
+        } else {
+            let url = secrets::resolve(&webhook.url, &self.base).context("its url cannot be had")?;
+            url.expose().to_owned()
+        };
+        if let Some(fault) = address_fault(&url, webhook.allow_http) {
+            anyhow::bail!("its {fault}");
+        }
+        let url: Uri = url.parse().map_err(|_| anyhow::anyhow!("its url cannot be read"))?;
+        let secret = secrets::resolve(&webhook.secret, &self.base).context("its secret cannot be had")?;
+        let (id, seconds, body) = (alert.id(), now.0.div_euclid(1_000_000), message::body(alert));
+        let signature = message::signature(&secret, &id, seconds, &body)?;
+        Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("bursar/", env!("CARGO_PKG_VERSION")))
+            .header("webhook-id", id)
+            .header("webhook-timestamp", seconds.to_string())
+            .header("webhook-signature", signature)
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|_| anyhow::anyhow!("its url cannot be posted to"))
+    }
+}
