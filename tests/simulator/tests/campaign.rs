@@ -1,4 +1,4 @@
-//! Twelve million steps, and what must have happened in them.
+//! Twenty million steps, and what must have happened in them.
 #![allow(
     clippy::print_stdout,
     clippy::panic,
@@ -8,11 +8,11 @@
 use bursar_simulator::campaign::{campaign, report, run_seed};
 
 /// A fault or branch that happened less often was not tried.
-const LEAST: u64 = 600;
+const LEAST: u64 = 1000;
 
 #[test]
-fn twelve_million_steps_find_nothing_and_meet_everything() {
-    let found = campaign(1, 12_000_000, |_| {});
+fn twenty_million_steps_find_nothing_and_meet_everything() {
+    let found = campaign(1, 20_000_000, |_| {});
     println!("{}", found.marks);
     println!(
         "{} steps in {} worlds, {} stranded by confused ledgers",
