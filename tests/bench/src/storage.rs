@@ -74,9 +74,10 @@ impl Sizes {
 
     /// Bytes of records, and closed or refused requests.
     fn rows(&mut self, reader: &SerializedFileReader<std::fs::File>) -> Outcome {
-        let all = reader.metadata().file_metadata().schema().get_fields();
+        let schema = reader.metadata().file_metadata().schema();
+        let all = schema.get_fields();
         let kept = all.iter().filter(|field| matches!(field.name(), "value" | "kind")).cloned().collect();
-        let projected = Type::group_type_builder("schema").with_fields(kept).build()?;
+        let projected = Type::group_type_builder(schema.name()).with_fields(kept).build()?;
         for row in reader.get_row_iter(Some(projected))? {
             let row = row?;
             // In the file's own order: the record's bytes come before its kind.
@@ -143,9 +144,10 @@ pub fn verify(bursar: &Path, archive: &Path, key: &Path, rounds: usize) -> Outco
     let mut bytes = 0;
     for (file, _) in found.iter().filter(|(file, _)| file.extension().is_some_and(|it| it == "parquet")) {
         let reader = SerializedFileReader::new(std::fs::File::open(file)?)?;
-        let all = reader.metadata().file_metadata().schema().get_fields();
+        let schema = reader.metadata().file_metadata().schema();
+        let all = schema.get_fields();
         let kept = all.iter().filter(|field| field.name() == "value").cloned().collect();
-        let projected = Type::group_type_builder("schema").with_fields(kept).build()?;
+        let projected = Type::group_type_builder(schema.name()).with_fields(kept).build()?;
         for row in reader.get_row_iter(Some(projected))? {
             let row = row?;
             let value = row.get_bytes(0)?;
