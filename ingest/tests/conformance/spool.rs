@@ -73,7 +73,9 @@ async fn while_the_inner_outlet_is_away_a_flush_stands_in_and_later_all_follows_
     let spool = open(dir.path(), 1, &inner);
     let mut next = 0;
     for round in 0..6 {
-        inner.refuse(if round % 2 == 1 { away() } else { None });
+        let refuses = round % 2 == 1;
+        inner.refuse(if refuses { away() } else { None });
+        let refused = spool.figures().refused_forwards;
         let mut receipts = Vec::new();
         for _ in 0..100 {
             receipts.push(spool.append(vec![entry(SPEND, next), entry(SPEND, next + 1)]).unwrap());
@@ -82,9 +84,13 @@ async fn while_the_inner_outlet_is_away_a_flush_stands_in_and_later_all_follows_
         for receipt in receipts {
             within(receipt).await.unwrap();
         }
+        if refuses {
+            // The flush may be done before the forwarder has tried at all.
+            eventually("the inner outlet refused", || spool.figures().refused_forwards > refused);
+        }
     }
     let figures = spool.figures();
-    assert!(figures.flushed_receipts >= 1 && figures.flushes >= 1 && figures.refused_forwards >= 1);
+    assert!(figures.flushed_receipts >= 1 && figures.flushes >= 1);
     inner.refuse(None);
     eventually("the inner outlet has all", || spool.figures().unacknowledged == 0);
     // It never lost an acknowledgement, so nothing came twice.
