@@ -16,7 +16,6 @@ use bursar_ingest::archive::{ArchiveConfig, Archiver, ArchiverHandle};
 use bursar_ledger::runner::{Ledger, RunnerError, Settings};
 use bursar_query::{Limits, QueryConfig, QueryService, Watch};
 use bursar_schemas::facts::Role;
-use bursar_schemas::ids::Pseudonyms;
 use bursar_schemas::producer::Recorder;
 use object_store::prefix::PrefixStore;
 use tokio::sync::watch;
@@ -30,7 +29,7 @@ use crate::publisher::Publisher;
 use crate::retention::{Keeper, Parts};
 use crate::secrets::{self, Secret};
 use crate::shelf::FolderShelf;
-use crate::wire::{Deployment, END_USERS, Ports};
+use crate::wire::{Deployment, Ports};
 use content::ContentRole;
 use shim::ShimRole;
 
@@ -109,7 +108,7 @@ impl Running {
         if roles.ledger {
             let recorder = deployment.recorder(Role::Policy, &ports.outlet)?;
             recorders.push(Arc::clone(&recorder));
-            let pseudonyms = Pseudonyms::new(&deployment.derive(END_USERS));
+            let pseudonyms = deployment.pseudonyms();
             let history = Arc::clone(&ports.history);
             let found = Publisher::start(history, recorder, Arc::clone(&clock), pseudonyms).await?;
             let found = Arc::new(found);

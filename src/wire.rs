@@ -7,7 +7,7 @@ use bursar_ingest::archive::{ArchivedJournal, OpenSegments, Segments};
 use bursar_ingest::embedded::EmbeddedJournal;
 use bursar_ingest::kafka;
 use bursar_schemas::facts::Role;
-use bursar_schemas::ids::{Digest, ProducerId};
+use bursar_schemas::ids::{Digest, ProducerId, Pseudonyms};
 use bursar_schemas::ports::{Journal, Outlet};
 use bursar_schemas::producer::{Identity, Recorder};
 
@@ -162,6 +162,11 @@ impl Deployment {
     /// The public key that certifies incarnations.
     pub(crate) fn public_key(&self) -> anyhow::Result<Digest> {
         Ok(self.identity(Role::Policy)?.deployment_key)
+    }
+
+    /// End users' pseudonyms, as the shims of this deployment make them.
+    pub(crate) fn pseudonyms(&self) -> Pseudonyms {
+        Pseudonyms::new(&self.derive(END_USERS))
     }
 
     /// A key for one purpose.

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::door::Door;
 use crate::exit::{Failure, Outcome};
 use crate::print;
-use crate::retention::content::{EraseRequest, pseudonym};
+use crate::retention::content::EraseRequest;
 use crate::roles::content::vault;
 use crate::wire::Deployment;
 
@@ -38,7 +38,7 @@ pub(crate) async fn erase(place: &Place, erase: Erase) -> Outcome {
             let config = Config::load(&place.data, place.config.as_deref())?;
             let deployment = Deployment::open(&config)
                 .context("an end user's pseudonym follows from the deployment's key")?;
-            pseudonym(&deployment, &organisation, &user)?
+            deployment.pseudonyms().of(&organisation, &user).to_string()
         }
         _ => {
             return Err(Failure::usage(anyhow::anyhow!(

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context as _;
 use bursar_ingest::content::Vault;
 use bursar_query::QueryService;
 use bursar_schemas::facts::SubjectErased;
@@ -136,17 +135,4 @@ pub(crate) async fn erase(
         ..failure
     })?;
     Ok(key_destroyed)
-}
-
-/// The pseudonym of an end user of an organisation, as the shims of this deployment have it.
-pub(crate) fn pseudonym(
-    deployment: &crate::wire::Deployment,
-    organisation: &str,
-    user: &str,
-) -> Outcome<String> {
-    use hmac::Mac as _;
-    let key = deployment.derive("end-user pseudonyms");
-    let mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(&key).context("failed to derive a pseudonym")?;
-    let whole = mac.chain_update(organisation).chain_update([0]).chain_update(user).finalize().into_bytes();
-    Ok(bursar_schemas::ids::hex(&whole[..16]))
 }
