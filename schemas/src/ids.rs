@@ -146,6 +146,14 @@ impl RequestId {
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         Self(bytes)
     }
+
+    /// When the request was opened, in microseconds since 1970; the id says it to the millisecond.
+    #[must_use]
+    pub const fn opened_at(self) -> i64 {
+        let [a, b, c, d, e, f, ..] = self.0;
+        // 48 bits times a thousand stay below 58 bits.
+        i64::from_be_bytes([0, 0, a, b, c, d, e, f]) * 1000
+    }
 }
 
 #[cfg(test)]
@@ -166,5 +174,20 @@ mod tests {
         let early = RequestId::new(1_700_000_000_000_000, [0xff; 10]);
         let late = RequestId::new(1_700_000_000_001_000, [0; 10]);
         assert!(early < late);
+    }
+
+    #[test]
+    fn request_ids_say_when_they_were_opened() {
+        for (opened_at_us, said) in [
+            (0, 0),
+            (1_700_000_000_123_456, 1_700_000_000_123_000),
+            (((1 << 48) - 1) * 1000, ((1 << 48) - 1) * 1000),
+        ] {
+            for random in [[0; 10], [0xff; 10]] {
+                assert_eq!(RequestId::new(opened_at_us, random).opened_at(), said);
+            }
+        }
+        // The largest there is.
+        assert_eq!(RequestId([0xff; 16]).opened_at(), 281_474_976_710_655_000);
     }
 }

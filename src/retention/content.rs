@@ -27,12 +27,6 @@ pub(crate) struct Contents {
     pub(crate) held: u64,
 }
 
-/// When a request was opened, in microseconds since 1970: its id says so.
-fn opened_at(request: RequestId) -> i64 {
-    let [a, b, c, d, e, f, ..] = request.0;
-    i64::from_be_bytes([0, 0, a, b, c, d, e, f]).saturating_mul(1000)
-}
-
 /// Contents that no hold speaks of, by request; all of them where no hold stands.
 enum Free {
     All,
@@ -67,7 +61,7 @@ pub(super) async fn look(
     let all = vault.requests().await?;
     let mut contents =
         Contents { days, contents: u64::try_from(all.len()).unwrap_or(u64::MAX), ..Contents::default() };
-    let past = |request: &&RequestId| opened_at(**request).saturating_add(i64::from(days) * DAY) < now_us;
+    let past = |request: &&RequestId| request.opened_at().saturating_add(i64::from(days) * DAY) < now_us;
     let past: Vec<&RequestId> = all.iter().filter(past).collect();
     if past.is_empty() {
         return Ok(contents);

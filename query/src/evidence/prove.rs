@@ -20,12 +20,6 @@ use super::{EvidenceError, VerifyOptions};
 /// How much earlier than its request's id a fact may say that it was written: clocks differ, and days are long.
 const CLOCKS_APART: i64 = 24 * 3600 * 1_000_000;
 
-/// Microseconds since 1970 in a request's id.
-fn opened_at(request: RequestId) -> i64 {
-    let [a, b, c, d, e, f, ..] = request.0;
-    i64::from_be_bytes([0, 0, a, b, c, d, e, f]).saturating_mul(1000)
-}
-
 /// The rows of a segment that speak of a request, with their paths.
 fn facts_in(rows: &Rows, request: RequestId, segment: usize) -> Vec<ProvenFact> {
     let speaks = |value: &[u8]| {
@@ -112,7 +106,7 @@ pub async fn prove(
     let prover = Prover { store: &store, hashes: &log.hashes, checkpoint: checkpoint.clone(), request };
     let mut scanned = Scanned { leaves: newest.size, until_us: log.last_at_us, ..Scanned::default() };
     let (mut segments, mut facts) = (Vec::new(), Vec::new());
-    let oldest = opened_at(request).saturating_sub(CLOCKS_APART);
+    let oldest = request.opened_at().saturating_sub(CLOCKS_APART);
     for ((generation, lane), sealed) in
         log.lanes.iter().filter(|((_, lane), _)| speaks_of_requests(lane.topic))
     {
