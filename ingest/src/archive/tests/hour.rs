@@ -4,14 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use async_trait::async_trait;
 use bursar_schemas::evidence::Leaf;
-use futures::stream::BoxStream;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{Error, Result};
 
+use super::disturbed::{Disturbance, Disturbed};
 use super::journal::{LANE, TestJournal};
 use super::*;
 
@@ -28,19 +24,12 @@ fn shown(begun: Instant) -> Duration {
     begun.elapsed() * FASTER
 }
 
-/// A store whose every call takes its time; one in twenty fails, half of those after it was done.
+/// Every call takes its time; one in twenty fails, half of those after it was done.
 #[derive(Debug)]
 struct Weather {
-    inner: Arc<dyn ObjectStore>,
     draws: AtomicU64,
     failed: AtomicU64,
     lost: AtomicU64,
-}
-
-impl std::fmt::Display for Weather {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Weather({})", self.inner)
-    }
 }
 
 /// The finalizer of splitmix64.
@@ -52,15 +41,16 @@ const fn mixed(of: u64) -> u64 {
 }
 
 impl Weather {
-    fn over(inner: &Arc<dyn ObjectStore>, seed: u64) -> Arc<Self> {
-        let (inner, zero) = (Arc::clone(inner), AtomicU64::default);
-        Arc::new(Self { inner, draws: AtomicU64::new(seed << 32), failed: zero(), lost: zero() })
+    fn new(seed: u64) -> Self {
+        Self { draws: AtomicU64::new(seed << 32), failed: AtomicU64::default(), lost: AtomicU64::default() }
     }
 
     fn draw(&self) -> u64 {
         mixed(self.draws.fetch_add(1, Ordering::SeqCst))
     }
+}
 
+impl Disturbance for Weather {
     async fn call<T: Send>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let error = || Error::Generic { store: "weather", source: "a fault".into() };
         let slow = || pass(if self.draw().is_multiple_of(20) { 20_000 } else { self.draw() % 400 });
@@ -80,45 +70,10 @@ impl Weather {
     }
 }
 
-#[async_trait]
-impl ObjectStore for Weather {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.call(self.inner.put_opts(location, payload, options)).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.call(self.inner.get_opts(location, options)).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.call(self.inner.list_with_delimiter(prefix)).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
 /// One life of an archiver: how many segments it put and how many it found where it was about to put one.
 async fn lives(
     journal: TestJournal,
-    store: Arc<Weather>,
+    store: Arc<Disturbed<Weather>>,
     begun: Instant,
     (age, life): (u64, u64),
 ) -> (u64, u64) {
@@ -128,7 +83,7 @@ async fn lives(
         let clock: Clock =
             Arc::new(move || 1_800_000_000_000_000 + i64::try_from(shown(begun).as_micros()).unwrap());
         let settings = log().map(|log| LogSettings { heartbeat: Some(pass(300_000)), clock, ..log });
-        let shared: Arc<dyn ObjectStore> = Arc::<Weather>::clone(&store);
+        let shared: Arc<dyn ObjectStore> = Arc::<Disturbed<Weather>>::clone(&store);
         let handle = Archiver::start(Arc::new(journal.clone()), shared, config, settings);
         tokio::time::sleep(pass(life * 1000)).await;
         if let Some(status) = handle.status().get(&LANE) {
@@ -136,7 +91,7 @@ async fn lives(
             adopted += status.adopted;
         }
         // Every other end is a death.
-        if store.draw().is_multiple_of(2) {
+        if store.by.draw().is_multiple_of(2) {
             drop(handle);
         } else {
             handle.stop(false).await;
@@ -148,9 +103,9 @@ async fn lives(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_archivers_race_for_an_hour() {
     let (journal, store, begun) = (TestJournal::default(), memory(), Instant::now());
-    let weathers = [1, 2].map(|seed| Weather::over(&store, seed));
+    let weathers = [1, 2].map(|seed| Disturbed::new(&store, Weather::new(seed)));
     let [first, second] = [(0, 30, 700), (1, 45, 1100)].map(|(index, age, life)| {
-        let weather = Arc::<Weather>::clone(&weathers[index]);
+        let weather = Arc::clone(&weathers[index]);
         tokio::spawn(lives(journal.clone(), weather, begun, (age, life)))
     });
     let mut written = 0_u64;
@@ -168,7 +123,7 @@ async fn two_archivers_race_for_an_hour() {
     assert!(first.1 + second.1 > 10, "the rivals hardly met: {first:?}, {second:?}");
     for weather in weathers {
         let count = |of: &AtomicU64| of.load(Ordering::SeqCst);
-        let (failed, lost) = (count(&weather.failed), count(&weather.lost));
+        let (failed, lost) = (count(&weather.by.failed), count(&weather.by.lost));
         assert!(failed > 5 && lost > 5, "{failed} calls failed, {lost} answers were lost");
     }
     let keys = [log().unwrap().signer.verifier().clone()];

@@ -5,6 +5,7 @@ mod check;
 pub(super) mod check_log;
 mod components;
 mod delta;
+mod disturbed;
 mod faults;
 mod hour;
 mod journal;

@@ -1,5 +1,6 @@
 //! Deaths, lost responses, restarts and rivals.
 
+use super::disturbed::Disturbed;
 use super::faults::{Careless, Fault, Faulty};
 use super::journal::{LANE, TestJournal};
 use super::*;
@@ -15,19 +16,19 @@ async fn a_death_or_lost_response_at_any_store_call_leaves_one_chain() {
             // Segments from before, so that finding the chain's end meets the fault too.
             archive(&journal, &store).await;
             journal.fill(20);
-            let faulty = Arc::new(Faulty::new(Arc::clone(&store), fault, at));
+            let faulty = Disturbed::new(&store, Faulty::new(fault, at));
             let shared: Arc<dyn ObjectStore> = Arc::clone(&faulty) as Arc<dyn ObjectStore>;
             let handle = start(&journal, &shared);
             tokio::select! {
                 done = handle.stop(true) => assert!(done),
-                () = faulty.dead.notified() => deaths += 1,
+                () = faulty.by.dead.notified() => deaths += 1,
             }
             journal.fill(3);
             archive(&journal, &store).await;
             let chain = check::chain(&store, &config().prefix, journal.life()).await;
             assert_eq!(chain.rows, journal.records(), "{fault:?} at call {at}");
             assert!(chain.lost().is_empty() && chain.skipped().is_empty());
-            if !faulty.fired() {
+            if !faulty.by.fired() {
                 assert!(at > 10, "only {at} calls were made");
                 break;
             }
@@ -73,8 +74,7 @@ async fn rivals_that_lose_responses_make_one_chain_and_one_log() {
         let journal = TestJournal::default();
         journal.fill(30);
         let store = memory();
-        let rivals =
-            [at, at * 7 % 80].map(|at| Arc::new(Faulty::new(Arc::clone(&store), Fault::ErrorAfter, at)));
+        let rivals = [at, at * 7 % 80].map(|at| Disturbed::new(&store, Faulty::new(Fault::ErrorAfter, at)));
         let handles = rivals.clone().map(|rival| {
             let seen: Arc<dyn ObjectStore> = rival;
             start(&journal, &seen)
@@ -82,7 +82,7 @@ async fn rivals_that_lose_responses_make_one_chain_and_one_log() {
         for handle in handles {
             assert!(handle.stop(true).await);
         }
-        lost += rivals.iter().filter(|rival| rival.fired()).count();
+        lost += rivals.iter().filter(|rival| rival.by.fired()).count();
         let chain = check::chain(&store, &config().prefix, journal.life()).await;
         assert_eq!(chain.rows, journal.records(), "lost at {at}");
     }
@@ -142,7 +142,7 @@ async fn a_store_that_overwrites_is_refused() {
     let journal = TestJournal::default();
     journal.fill(9);
     let store = memory();
-    let careless: Arc<dyn ObjectStore> = Arc::new(Careless(Arc::clone(&store)));
+    let careless: Arc<dyn ObjectStore> = Disturbed::new(&store, Careless);
     let handle = start(&journal, &careless);
     let status = until(&handle, |status| status.fault.is_some()).await;
     assert!(status.fault.unwrap().contains("conditional puts"));
