@@ -10,6 +10,7 @@ mod demo;
 mod door;
 mod exit;
 mod print;
+mod prometheus;
 mod publisher;
 mod retention;
 mod roles;

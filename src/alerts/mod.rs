@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::prometheus;
 use crate::publisher::Publisher;
 use post::Post;
 use queue::{Ended, Key, Next, Queue};
@@ -118,24 +119,18 @@ fn metrics(ledger: &LedgerHandle, figures: &BTreeMap<String, Figures>) -> String
         ("bursar_alerts_raised_total", "Alerts that the log holds.", "counter", raised),
         ("bursar_alert_deliveries_due", "Deliveries to webhooks that the log says are due.", "gauge", due),
     ] {
-        // Writing to a text cannot fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        prometheus::single(&mut text, name, help, kind, value);
     }
     let name = "bursar_alert_deliveries_total";
-    let _ = writeln!(
-        text,
-        "# HELP {name} Deliveries to webhooks that ended in this process.\n# TYPE {name} counter"
-    );
+    prometheus::head(&mut text, name, "Deliveries to webhooks that ended in this process.", "counter");
     for (webhook, it) in figures {
         for (outcome, value) in [("delivered", it.delivered), ("given_up", it.given_up)] {
+            // Writing to a text cannot fail.
             let _ = writeln!(text, "{name}{{webhook=\"{webhook}\",outcome=\"{outcome}\"}} {value}");
         }
     }
     let name = "bursar_alert_delivery_failures_total";
-    let _ = writeln!(
-        text,
-        "# HELP {name} Attempts of this process that a webhook did not take.\n# TYPE {name} counter"
-    );
+    prometheus::head(&mut text, name, "Attempts of this process that a webhook did not take.", "counter");
     for (webhook, it) in figures {
         let _ = writeln!(text, "{name}{{webhook=\"{webhook}\"}} {}", it.failures);
     }

@@ -11,6 +11,7 @@ use bursar_schemas::producer::Recorder;
 use super::archive::open_place;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::prometheus;
 use crate::secrets;
 
 /// How long a stop waits for contents that are still to be stored.
@@ -94,7 +95,7 @@ impl ContentRole {
                     figures.waiting_bytes,
                 ),
             ] {
-                text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+                prometheus::single(&mut text, name, help, kind, value);
             }
             text
         })

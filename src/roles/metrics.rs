@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use bursar_ingest::archive::{ArchiverHandle, LaneStatus};
 
+use crate::prometheus;
+
 /// One value of each lane: its name, its meaning, its kind, and where it is taken from.
 type Series = (&'static str, &'static str, &'static str, fn(&LaneStatus) -> u64);
 
@@ -35,9 +37,9 @@ pub(crate) fn of_archiver(archiver: &ArchiverHandle) -> String {
     let mut out = String::new();
     let lanes = archiver.status();
     for (name, help, kind, value) in SERIES {
-        // Writing to a text cannot fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        prometheus::head(&mut out, name, help, kind);
         for (lane, status) in &lanes {
+            // Writing to a text cannot fail.
             let _ = writeln!(
                 out,
                 "{name}{{topic=\"{}\",partition=\"{}\"}} {}",
@@ -57,7 +59,7 @@ pub(crate) fn of_archiver(archiver: &ArchiverHandle) -> String {
                 u64::from(log.fault.is_some()),
             ),
         ] {
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+            prometheus::single(&mut out, name, help, "gauge", value);
         }
     }
     out
