@@ -146,9 +146,13 @@ async fn run_sql(
 /// An answer's rows as they come.
 fn respond(answer: Answer, format: Format) -> Result<Response, QueryError> {
     let renderer = Renderer::new(format, &answer.schema())?;
-    let body = Body::from_stream(stream::try_unfold(Some((answer, renderer)), piece));
-    Ok(([(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "no-store")], body)
-        .into_response())
+    Ok(answered(Body::from_stream(stream::try_unfold(Some((answer, renderer)), piece)), format))
+}
+
+/// What was asked for, in its format; nobody between here and the caller may keep it.
+fn answered(body: impl Into<Body>, format: Format) -> Response {
+    let headers = [(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "no-store")];
+    (headers, body.into()).into_response()
 }
 
 /// One piece of an answer's body. An error breaks the transfer off, so no client takes a part for the whole.
@@ -190,7 +194,7 @@ async fn chargeback(
     let request = ChargebackRequest { month: query.month, by, organisation: query.organisation };
     let format = format_of(query.format.as_deref(), &headers)?;
     let statement = service.chargeback(&caller, &request, service.config.http).await?;
-    Ok(([(header::CONTENT_TYPE, format.media_type())], statement.render(format)?).into_response())
+    Ok(answered(statement.render(format)?, format))
 }
 
 #[derive(Deserialize)]

@@ -148,3 +148,23 @@ async fn statements_of_account_tables_and_status() {
     let (_, _, body) = ask(&app, Method::GET, "/v1/status", token, &Value::Null).await;
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["lanes"].as_array().unwrap().len(), 5);
 }
+
+#[tokio::test]
+async fn no_answer_may_be_kept_on_its_way() {
+    let app = app().await;
+    let body = || Body::from(json!({"sql": "SELECT 1"}).to_string());
+    for (method, path, format) in [
+        (Method::POST, "/v1/sql", "application/json"),
+        (Method::GET, "/v1/chargeback?month=2026-11", "application/json"),
+        (Method::GET, "/v1/chargeback?month=2026-11&format=csv", "text/csv"),
+        (Method::GET, "/v1/gaps", "application/json"),
+    ] {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", "Bearer swordfish").body(body()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(header("cache-control"), Some("no-store"), "{path}");
+        assert!(header("content-type").is_some_and(|kind| kind.starts_with(format)), "{path}");
+    }
+}
