@@ -23,11 +23,15 @@ use bursar_stand_in::provider::read_bill;
 use bursar_stand_in::replay::Outcome;
 use bursar_stand_in::trace;
 use harness::clients::{Clients, Load};
-use harness::cluster::{Broker, Cluster};
+use harness::cluster::{Broker, Cluster, Deployment};
 use harness::{component, get, pico, setting, wait_for};
 use serde_json::Value;
 
 const SHIMS: [&str; 2] = ["shim-a", "shim-b"];
+
+/// Every role by its name and command.
+const ROLES: [(&str, &str); 5] =
+    [("ledger", "ledger"), ("ingest", "ingest"), ("query", "query"), ("shim-a", "shim"), ("shim-b", "shim")];
 
 /// A team with a hard budget and one with a soft one, both far from their limits.
 fn policy(providers: &Providers) -> String {
@@ -85,24 +89,9 @@ async fn leases_and_spools_carry_the_shims_through_an_outage() {
         return;
     }
     let seconds = setting("BURSAR_TEST_AWAY_SECONDS", 45);
-    let folder = tempfile::tempdir().unwrap();
     let providers = Arc::new(Providers::start_slow(0, Duration::from_millis(10)).await);
-    let text = policy(&providers);
-    let (broker, cluster) = tokio::task::spawn_blocking(move || {
-        let broker = Broker::start(folder.path(), &[]);
-        let mut cluster = Cluster::new(broker.bootstrap());
-        for (name, command) in [("ledger", "ledger"), ("ingest", "ingest"), ("query", "query")] {
-            cluster.add(name, command);
-        }
-        for shim in SHIMS {
-            cluster.add(shim, "shim");
-        }
-        let file = cluster.place.write("policy.toml", &text);
-        cluster.place.run(&["apply", file.to_str().unwrap()]);
-        (Arc::new((broker, folder)), Arc::new(cluster))
-    })
-    .await
-    .unwrap();
+    let deployment = Deployment::start(&ROLES, policy(&providers)).await;
+    let cluster = &deployment.cluster;
     // Each team has its own clients, so that those who wait for a lease hold nobody else up.
     let clients = [(0, "hard"), (1_000_000, "soft")].map(|(first, team)| {
         Clients::start(Load {
@@ -116,14 +105,15 @@ async fn leases_and_spools_carry_the_shims_through_an_outage() {
             pause: 100,
         })
     });
-    let (own, parts) = (Arc::clone(&cluster), Arc::clone(&broker));
-    let seen = tokio::task::spawn_blocking(move || outage(&own, &parts.0, seconds)).await.unwrap();
+    let own = Arc::clone(&deployment);
+    let seen = tokio::task::spawn_blocking(move || outage(&own.cluster, &own.broker, seconds)).await.unwrap();
     let mut outcomes = Vec::new();
     for clients in clients {
         outcomes.extend(clients.end().await);
     }
     tokio::task::spawn_blocking(move || {
-        check(&cluster, &broker.0, &providers, &outcomes, &seen, seconds);
+        let Deployment { cluster, broker, .. } = &*deployment;
+        check(cluster, broker, &providers, &outcomes, &seen, seconds);
         cluster.stop();
     })
     .await

@@ -66,12 +66,7 @@ async fn scene(bootstrap: &str, roles: &'static [(&'static str, &'static str)]) 
     let policy = policy_of().replace("BASE", &provider.base_url);
     let kafka = bootstrap.to_owned();
     let (cluster, key) = tokio::task::spawn_blocking(move || {
-        let mut cluster = Cluster::new(&kafka);
-        for (name, command) in roles {
-            cluster.add(name, command);
-        }
-        let file = cluster.place.write("policy.toml", &policy);
-        cluster.place.run(&["apply", file.to_str().unwrap()]);
+        let cluster = Cluster::start(&kafka, roles, &policy);
         let key = cluster.place.key("red");
         served(&cluster, &key);
         (Arc::new(cluster), key)

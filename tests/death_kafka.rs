@@ -25,13 +25,17 @@ use bursar_stand_in::provider::read_bill;
 use bursar_stand_in::replay::Outcome;
 use bursar_stand_in::trace;
 use harness::clients::{Clients, Load};
-use harness::cluster::{Broker, Cluster};
+use harness::cluster::{Broker, Cluster, Deployment};
 use harness::{Seeded, component, pico, setting, wait_for};
 
 /// Small enough to be crossed in the course of the run.
 const RED_LIMIT: &str = "2000000.00";
 
 const MODES: [&str; 3] = ["acked", "overlapped", "relaxed"];
+
+/// Every role by its name and command.
+const ROLES: [(&str, &str); 5] =
+    [("ledger", "ledger"), ("ingest", "ingest"), ("query", "query"), ("shim-a", "shim"), ("shim-b", "shim")];
 
 /// What is killed how often, in sixteen kills.
 const DECK: [(&str, usize); 6] =
@@ -48,27 +52,9 @@ async fn nothing_that_was_billed_is_lost_whichever_role_dies() {
     let kills = usize::try_from(setting("BURSAR_TEST_KILLS", 16)).unwrap();
     let seed = setting("BURSAR_TEST_SEED", 20_231_116);
     println!("seed {seed}: {kills} kills of single roles and of the broker in each mode\n");
-    let folder = tempfile::tempdir().unwrap();
     let providers = Arc::new(Providers::start_slow(50, Duration::from_millis(60)).await);
-    let text = policy(&providers, RED_LIMIT);
-    let (broker, cluster) = tokio::task::spawn_blocking(move || {
-        let broker = Broker::start(folder.path(), &[]);
-        let mut cluster = Cluster::new(broker.bootstrap());
-        for (name, command) in [
-            ("ledger", "ledger"),
-            ("ingest", "ingest"),
-            ("query", "query"),
-            ("shim-a", "shim"),
-            ("shim-b", "shim"),
-        ] {
-            cluster.add(name, command);
-        }
-        let file = cluster.place.write("policy.toml", &text);
-        cluster.place.run(&["apply", file.to_str().unwrap()]);
-        (Arc::new((broker, folder)), Arc::new(cluster))
-    })
-    .await
-    .unwrap();
+    let deployment = Deployment::start(&ROLES, policy(&providers, RED_LIMIT)).await;
+    let cluster = &deployment.cluster;
     let teams = ["red", "blue"].map(|team| (team.to_owned(), cluster.place.key(team)));
 
     let mut sent: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
@@ -84,9 +70,9 @@ async fn nothing_that_was_billed_is_lost_whichever_role_dies() {
             clients: 12,
             pause: 5,
         };
-        let shims = Arc::clone(&cluster);
+        let own = Arc::clone(&deployment);
         tokio::task::spawn_blocking(move || {
-            for shim in ["shim-a", "shim-b"].map(|name| shims.role(name)) {
+            for shim in ["shim-a", "shim-b"].map(|name| own.cluster.role(name)) {
                 shim.stop();
                 shim.set("shim.durability", &format!("\"{mode}\""));
                 shim.start();
@@ -95,14 +81,15 @@ async fn nothing_that_was_billed_is_lost_whichever_role_dies() {
         .await
         .unwrap();
         let clients = Clients::start(load);
-        let (own, parts) = (Arc::clone(&cluster), Arc::clone(&broker));
+        let own = Arc::clone(&deployment);
         let deck = shuffled(kills, &mut random);
         let pauses = Seeded::new(seed.wrapping_add(u64::try_from(index).unwrap()));
-        tokio::task::spawn_blocking(move || storm(&own, &parts.0, &deck, pauses)).await.unwrap();
+        tokio::task::spawn_blocking(move || storm(&own.cluster, &own.broker, &deck, pauses)).await.unwrap();
         sent.insert(mode, clients.end().await);
     }
     tokio::task::spawn_blocking(move || {
-        check(&cluster, &broker.0, &providers, &sent, kills);
+        let Deployment { cluster, broker, .. } = &*deployment;
+        check(cluster, broker, &providers, &sent, kills);
         cluster.stop();
     })
     .await

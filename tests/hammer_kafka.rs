@@ -24,12 +24,22 @@ use std::time::{Duration, Instant};
 use bursar_stand_in::provider::{ModelPrices, RunningStandIn, StandIn, StandInConfig, read_bill};
 use bursar_stand_in::replay::{Outcome, ReplayConfig, TeamKey, replay};
 use bursar_stand_in::trace::{self, Row};
-use harness::cluster::{Broker, Cluster};
+use harness::cluster::{Broker, Cluster, Deployment};
 use harness::{Seeded, component, pico, setting, wait_for};
 use tokio::task::JoinSet;
 
 const SHIMS: [&str; 3] = ["shim-a", "shim-b", "shim-c"];
 const LEDGERS: [&str; 2] = ["ledger-a", "ledger-b"];
+/// Every role by its name and command.
+const ROLES: [(&str, &str); 7] = [
+    ("ledger-a", "ledger"),
+    ("ledger-b", "ledger"),
+    ("ingest", "ingest"),
+    ("query", "query"),
+    ("shim-a", "shim"),
+    ("shim-b", "shim"),
+    ("shim-c", "shim"),
+];
 const CLIENTS: usize = 300;
 const LIMIT: &str = "10.00";
 /// Dollars for a million tokens. The trace's answers have 211 tokens on average, a seventh of the cap.
@@ -95,45 +105,28 @@ async fn three_hundred_clients_cannot_overspend_ten_dollars() {
     let folder = tempfile::tempdir().unwrap();
     let bill = folder.path().join("bill.jsonl");
     let provider = provider(&bill).await;
-    let text = policy(&provider);
-    let (broker, cluster) = tokio::task::spawn_blocking(move || {
-        let broker = Broker::start(folder.path(), &[]);
-        let mut cluster = Cluster::new(broker.bootstrap());
-        for ledger in LEDGERS {
-            cluster.add(ledger, "ledger");
-        }
-        for (name, command) in [("ingest", "ingest"), ("query", "query")] {
-            cluster.add(name, command);
-        }
-        for shim in SHIMS {
-            cluster.add(shim, "shim");
-        }
-        let file = cluster.place.write("policy.toml", &text);
-        cluster.place.run(&["apply", file.to_str().unwrap()]);
-        (Arc::new((broker, folder)), Arc::new(cluster))
-    })
-    .await
-    .unwrap();
+    let deployment = Deployment::start(&ROLES, policy(&provider)).await;
+    let cluster = &deployment.cluster;
 
-    let peace = hammer(&cluster, "peace", 0, None).await;
+    let peace = hammer(cluster, "peace", 0, None).await;
     // Before the storm: a shim that dies in it strands what it still holds for the first team.
-    let (own, book) = (Arc::clone(&cluster), bill.clone());
+    let (own, book) = (Arc::clone(&deployment), bill.clone());
     tokio::task::spawn_blocking(move || {
         println!(
             "phase   tries  served  billed of 10.00  refused          forfeited  abandoned  wrongly refused"
         );
-        check(&own, &book, &peace);
+        check(&own.cluster, &book, &peace);
     })
     .await
     .unwrap();
     let storm = {
-        let (own, parts) = (Arc::clone(&cluster), Arc::clone(&broker));
-        let faults = tokio::task::spawn_blocking(move || disturb(&own, &parts.0, faults, seed));
-        hammer(&cluster, "storm", 1_000_000, Some(faults)).await
+        let own = Arc::clone(&deployment);
+        let faults = tokio::task::spawn_blocking(move || disturb(&own.cluster, &own.broker, faults, seed));
+        hammer(cluster, "storm", 1_000_000, Some(faults)).await
     };
     tokio::task::spawn_blocking(move || {
-        check(&cluster, &bill, &storm);
-        cluster.stop();
+        check(&deployment.cluster, &bill, &storm);
+        deployment.cluster.stop();
     })
     .await
     .unwrap();

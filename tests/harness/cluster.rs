@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -236,6 +236,17 @@ impl Cluster {
         Self { place, prefix: own, settings: common, environment, roles: Vec::new() }
     }
 
+    /// Starts roles, each by its name and command, and puts a policy in force.
+    pub fn start(bootstrap: &str, roles: &[(&str, &str)], policy: &str) -> Self {
+        let mut cluster = Self::new(bootstrap);
+        for (name, command) in roles {
+            cluster.add(name, command);
+        }
+        let file = cluster.place.write("policy.toml", policy);
+        cluster.place.run(&["apply", file.to_str().unwrap()]);
+        cluster
+    }
+
     /// A setting of every role that is added after it.
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.insert(name.to_owned(), value.to_owned());
@@ -293,5 +304,26 @@ impl Cluster {
         for role in self.roles.iter().rev().filter(|role| role.is_up()) {
             role.stop();
         }
+    }
+}
+
+/// A cluster on a broker of the test's own.
+pub struct Deployment {
+    pub cluster: Cluster,
+    pub broker: Broker,
+    /// The broker's; it goes last.
+    _folder: tempfile::TempDir,
+}
+
+impl Deployment {
+    /// Starts a fresh broker, then the roles, and puts a policy in force.
+    pub async fn start(roles: &'static [(&'static str, &'static str)], policy: String) -> Arc<Self> {
+        let start = move || {
+            let folder = tempfile::tempdir().unwrap();
+            let broker = Broker::start(folder.path(), &[]);
+            let cluster = Cluster::start(broker.bootstrap(), roles, &policy);
+            Arc::new(Self { cluster, broker, _folder: folder })
+        };
+        tokio::task::spawn_blocking(start).await.unwrap()
     }
 }
