@@ -14,7 +14,7 @@ use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-/// A segment could not be built.
+/// A segment could not be built or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ParquetError {
     /// The columns could not be made.
@@ -23,6 +23,9 @@ pub enum ParquetError {
     /// The file could not be written.
     #[error("failed to write Parquet: {0}")]
     Write(#[from] parquet::errors::ParquetError),
+    /// The file could not be read.
+    #[error("failed to read Parquet: {0}")]
+    Read(parquet::errors::ParquetError),
     /// The footer could not be written.
     #[error("failed to write a footer: {0}")]
     Footer(#[from] serde_json::Error),

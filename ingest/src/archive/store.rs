@@ -211,7 +211,7 @@ impl Segments {
     ) -> Result<Option<(Footer, Bytes)>, StoreError> {
         let key = segment_key(generation, lane, start);
         let Some(bytes) = self.read(&key).await? else { return Ok(None) };
-        let read = ParquetMetaDataReader::new().parse_and_finish(&bytes).map_err(ParquetError::from);
+        let read = ParquetMetaDataReader::new().parse_and_finish(&bytes).map_err(ParquetError::Read);
         let footer = read.and_then(|metadata| footer_of(&metadata));
         let footer = footer.map_err(|error| StoreError::Unreadable { key: key.clone(), error })?;
         check_footer(&footer, generation, lane, start)
@@ -282,10 +282,10 @@ impl Segments {
                     }
                     tail = needed;
                 }
-                Err(error) => return Err(unreadable(error.into())),
+                Err(error) => return Err(unreadable(ParquetError::Read(error))),
             }
         }
-        let metadata = reader.finish().map_err(|error| unreadable(error.into()))?;
+        let metadata = reader.finish().map_err(|error| unreadable(ParquetError::Read(error)))?;
         let footer = footer_of(&metadata).map_err(unreadable)?;
         check_footer(&footer, generation, lane, start)
             .map_err(|error| StoreError::NotOfChain { key: key.clone(), error })?;

@@ -171,7 +171,8 @@ impl Remover {
         let removed = serde_json::to_string(&removed).map_err(ParquetError::from)?;
         let text = footer_text(&bytes)?;
         if let Some(delta) = &mut self.delta {
-            let footer = serde_json::from_str(&text).map_err(ParquetError::from)?;
+            let footer =
+                serde_json::from_str(&text).map_err(|error| ParquetError::NoFooter(error.to_string()))?;
             delta.remove(&footer).await?;
         }
         let entries = [(FOOTER_KEY, text), (REMOVED_KEY, removed)];
@@ -194,7 +195,7 @@ impl Remover {
 
 /// The statement in a segment's footer, word for word.
 fn footer_text(bytes: &Bytes) -> Result<String, ParquetError> {
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(bytes)?;
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(bytes).map_err(ParquetError::Read)?;
     entry_of(&metadata, FOOTER_KEY)
         .map(str::to_owned)
         .ok_or_else(|| ParquetError::NoFooter(format!("no entry {FOOTER_KEY}")))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bursar_schemas::archive::segment_key;
 use bursar_schemas::ports::{Journal as _, JournalError};
 
 use super::journal::{LANE, TestJournal};
@@ -80,4 +81,21 @@ async fn a_cut_that_the_archive_has_not_reached_stays_a_cut() {
     journal.fill(10);
     journal.expire(15);
     assert_eq!(reaching(&journal, &store).bounds(LANE).await.unwrap().start, 15);
+}
+
+#[tokio::test]
+async fn what_is_no_segment_is_said_to_be_unreadable() {
+    let (journal, store) = (TestJournal::default(), memory());
+    let segments = Segments::new(Arc::clone(&store), config().prefix);
+    let key = segment_key(journal.life(), LANE, 0);
+    let damaged: [&[u8]; 2] = [b"neither columns nor a footer", b"of another length\x07\0\0\0PAR1"];
+    for bytes in damaged {
+        segments.replace(&key, bytes::Bytes::from_static(bytes)).await.unwrap();
+        let whole = segments.whole(journal.life(), LANE, 0).await.unwrap_err();
+        let footer = segments.footer(journal.life(), LANE, 0).await.unwrap_err();
+        for error in [whole, footer] {
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("failed to read {key}: failed to read Parquet: ")), "{text}");
+        }
+    }
 }
