@@ -42,7 +42,7 @@ fn main() -> std::process::ExitCode {
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bursar: {:#}", failure.error);
+            eprintln!("bursar: {failure}");
             std::process::ExitCode::from(failure.exit as u8)
         }
     }

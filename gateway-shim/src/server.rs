@@ -62,16 +62,16 @@ pub struct Handles {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("failed to listen on {address}: {source}")]
+    #[error("failed to listen on {address}: {error}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The journal could not be asked.
     #[error("failed to ask the journal: {0}")]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// The journal has another number of partitions than configured: budgets would be looked for elsewhere.
     #[error("failed to start: limits has {found} partitions, not the {configured} that are configured")]
     Partitions {
@@ -83,6 +83,13 @@ pub enum StartError {
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+// The text has the other's, so that is no source: a chain of causes would say it twice.
+impl From<JournalError> for StartError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
 }
 
 /// A gateway shim.
@@ -117,7 +124,7 @@ impl Shim {
             Err(other) => return Err(other.into()),
         }
         let address = config.listen;
-        let listening = |source| StartError::Listen { address, source };
+        let listening = |error| StartError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let local_addr = listener.local_addr().map_err(listening)?;
         let client = upstream::client(config.connect_timeout)?;

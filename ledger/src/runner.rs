@@ -82,10 +82,10 @@ pub enum RunnerError {
     },
     /// A topic is not the one that was read before.
     #[error("failed to go on from the last snapshot: {0} (if that is meant, remove the folder of snapshots)")]
-    Contradiction(#[from] Contradiction),
+    Contradiction(Contradiction),
     /// The journal cannot be read on.
     #[error("failed to read the journal: {0}")]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// The log cannot be followed.
     #[error("partition {partition}: {halt}")]
     Halt {
@@ -96,13 +96,32 @@ pub enum RunnerError {
     },
     /// Records could not be appended.
     #[error("failed to write the ledger's records: {0}")]
-    Outlet(#[from] OutletError),
+    Outlet(OutletError),
     /// The last heads were not acknowledged in time.
     #[error("failed to write the last heads within {0:?}")]
     Goodbye(Duration),
     /// A task of the runner ended by itself, which none does.
     #[error("failed to go on: a task of the ledger ended: {0}")]
     Task(String),
+}
+
+// Their texts are in its own, so they are no sources: a chain of causes would say them twice.
+impl From<Contradiction> for RunnerError {
+    fn from(error: Contradiction) -> Self {
+        Self::Contradiction(error)
+    }
+}
+
+impl From<JournalError> for RunnerError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<OutletError> for RunnerError {
+    fn from(error: OutletError) -> Self {
+        Self::Outlet(error)
+    }
 }
 
 /// A running ledger.

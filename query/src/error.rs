@@ -37,13 +37,20 @@ pub enum QueryError {
     Archive(String),
     /// The journal cannot be read.
     #[error("failed to read the journal: {0}")]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// The engine failed while running the statement.
     #[error("failed to run the statement: {0}")]
     Engine(String),
     /// The answer could not be written.
     #[error("failed to write the answer: {0}")]
     Write(String),
+}
+
+// The text has the other's, so that is no source: a chain of causes would say it twice.
+impl From<JournalError> for QueryError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
 }
 
 impl QueryError {

@@ -13,6 +13,7 @@
 //! | [`fold`] | the one pure function over `limits` that makes a hard budget hold |
 //! | [`position`], [`ports`] | topics, lanes, offsets; the journal and the outlet |
 //! | [`snapshot`] | state kept aside for a faster start |
+//! | [`causes`] | what an error says together with its causes |
 //! | `columns` (feature `columns`) | Arrow columns of the archive tables |
 //! | `samples` (feature `samples`) | one filled-in fact of each kind, for tests |
 //! | [`archive`], [`merkle`] | names and footers of sealed segments; RFC 6962 hashing |
@@ -23,6 +24,7 @@
 
 pub mod archive;
 pub mod avro;
+pub mod causes;
 #[cfg(feature = "columns")]
 pub mod columns;
 pub mod evidence;

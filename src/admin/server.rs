@@ -90,7 +90,7 @@ impl From<Failure> for Refusal {
             Exit::Refused => StatusCode::CONFLICT,
             Exit::Failed | Exit::NoServer => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self(status, format!("{:#}", failure.error))
+        Self(status, failure.to_string())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bursar_schemas::causes::with_causes;
 use bursar_schemas::ids::{Digest, RequestId};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -30,8 +31,8 @@ const MOST_KEYS: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// The store failed.
-    #[error("failed to use the store of captured content: {0}")]
-    Store(#[from] object_store::Error),
+    #[error("failed to use the store of captured content: {}", with_causes(.0))]
+    Store(object_store::Error),
     /// Encrypting or decrypting failed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -49,6 +50,13 @@ pub enum VaultError {
     /// A subject's name is not one.
     #[error("a subject is an end user's pseudonym, or key: and a key's id")]
     Subject,
+}
+
+// The text has the other's, so that is no source: a chain of causes would say it twice.
+impl From<object_store::Error> for VaultError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// A content in clear. Never printed by `Debug`.

@@ -60,12 +60,12 @@ pub enum EmbeddedError {
         detail: String,
     },
     /// The disk or the system refused.
-    #[error("failed to use the journal in {dir}: {source}")]
+    #[error("failed to use the journal in {dir}: {error}")]
     Io {
         /// The journal's folder.
         dir: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A write or flush failed while it was open; what was not acknowledged may be lost.
     #[error("failed to close the journal in {dir}: {detail}")]
@@ -164,7 +164,7 @@ impl EmbeddedJournal {
             std::thread::Builder::new()
                 .name("journal-writer".to_owned())
                 .spawn(move || writer::run(&shared))
-                .map_err(|source| EmbeddedError::Io { dir: dir.clone(), source })?
+                .map_err(|error| EmbeddedError::Io { dir: dir.clone(), error })?
         };
         Ok(Self { dir, shared, writer: Mutex::new(Some(writer)) })
     }

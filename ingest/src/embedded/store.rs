@@ -44,7 +44,7 @@ impl Store {
         partitions: u32,
         cache_bytes: u64,
     ) -> Result<(Self, BTreeMap<Lane, u64>), EmbeddedError> {
-        let io = |source| EmbeddedError::Io { dir: dir.to_path_buf(), source };
+        let io = |error| EmbeddedError::Io { dir: dir.to_path_buf(), error };
         std::fs::create_dir_all(dir).map_err(io)?;
         let lock = lock(dir)?;
         let fault = |error| fault(dir, error);
@@ -155,7 +155,7 @@ fn lanes(partitions: u32) -> impl Iterator<Item = Lane> {
 }
 
 fn lock(dir: &Path) -> Result<File, EmbeddedError> {
-    let io = |source| EmbeddedError::Io { dir: dir.to_path_buf(), source };
+    let io = |error| EmbeddedError::Io { dir: dir.to_path_buf(), error };
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(io)?;
     match file.try_lock() {
@@ -215,7 +215,7 @@ fn draw(dir: &Path) -> Result<Generation, EmbeddedError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| EmbeddedError::Io {
         dir: dir.to_path_buf(),
-        source: std::io::Error::other(error.to_string()),
+        error: std::io::Error::other(error.to_string()),
     })?;
     id[6] = (id[6] & 0x0f) | 0x40;
     id[8] = (id[8] & 0x3f) | 0x80;
@@ -245,8 +245,8 @@ fn fault(dir: &Path, error: fjall::Error) -> EmbeddedError {
     let dir: PathBuf = dir.to_path_buf();
     match error {
         fjall::Error::Locked => EmbeddedError::Locked(dir),
-        fjall::Error::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
-            EmbeddedError::Io { dir, source }
+        fjall::Error::Io(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            EmbeddedError::Io { dir, error }
         }
         other => EmbeddedError::Damaged { dir, detail: other.to_string() },
     }

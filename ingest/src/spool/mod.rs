@@ -50,12 +50,12 @@ use shared::{Shared, State, sync_folder};
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// The disk or the system refused.
-    #[error("failed to use the spool at {path}: {source}")]
+    #[error("failed to use the spool at {path}: {error}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The incarnation has a spool already: its id was not fresh.
     #[error("failed to open the spool: {0} has been used before")]
@@ -63,8 +63,8 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), source }
+    fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), error }
     }
 }
 
@@ -154,11 +154,11 @@ impl Spool {
         inner: Arc<dyn Outlet>,
     ) -> Result<(Self, Recovered), SpoolError> {
         let root = dir.as_ref();
-        std::fs::create_dir_all(root).map_err(|source| SpoolError::io(root, source))?;
+        std::fs::create_dir_all(root).map_err(|error| SpoolError::io(root, error))?;
         let (own, lock) = claim(root, producer)?;
         let (replays, recovered) = recover::recover(root, producer)?;
-        let log = Log::create(&own, config.segment_bytes).map_err(|source| SpoolError::io(&own, source))?;
-        sync_folder(&own).and_then(|()| sync_folder(root)).map_err(|source| SpoolError::io(root, source))?;
+        let log = Log::create(&own, config.segment_bytes).map_err(|error| SpoolError::io(&own, error))?;
+        sync_folder(&own).and_then(|()| sync_folder(root)).map_err(|error| SpoolError::io(root, error))?;
         let shared = Arc::new(Shared {
             dir: own,
             config,
@@ -180,7 +180,7 @@ impl Spool {
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(run)
-            .map_err(|source| SpoolError::io(&self.shared.dir, source))?;
+            .map_err(|error| SpoolError::io(&self.shared.dir, error))?;
         self.threads.lock().push(thread);
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Spool {
     /// # Errors
     /// When the folder cannot be removed.
     pub fn finish(&self, predecessor: ProducerId) -> Result<(), SpoolError> {
-        self.shared.note_finished(predecessor).map_err(|source| SpoolError::io(&self.shared.dir, source))
+        self.shared.note_finished(predecessor).map_err(|error| SpoolError::io(&self.shared.dir, error))
     }
 
     /// How it is doing.
@@ -241,7 +241,7 @@ impl Spool {
         if panicked {
             self.shared.break_down("a thread of the spool ended unexpectedly");
         }
-        let io = |source| SpoolError::io(&self.shared.dir, source);
+        let io = |error| SpoolError::io(&self.shared.dir, error);
         if first {
             self.shared.flush();
             self.shared.write_mark().map_err(io)?;
@@ -287,12 +287,12 @@ fn claim(root: &Path, producer: ProducerId) -> Result<(PathBuf, File), SpoolErro
         return Err(SpoolError::Used(producer));
     }
     let fresh = root.join(format!(".{producer}.new"));
-    let io = |source| SpoolError::io(&fresh, source);
+    let io = |error| SpoolError::io(&fresh, error);
     std::fs::create_dir_all(&fresh).map_err(io)?;
     let lock =
         OpenOptions::new().write(true).create(true).truncate(false).open(fresh.join(LOCK)).map_err(io)?;
     lock.try_lock().map_err(|error| SpoolError::io(&fresh, error.into()))?;
-    std::fs::rename(&fresh, &own).map_err(|source| SpoolError::io(&own, source))?;
+    std::fs::rename(&fresh, &own).map_err(|error| SpoolError::io(&own, error))?;
     Ok((own, lock))
 }
 

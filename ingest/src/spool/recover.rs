@@ -106,8 +106,8 @@ fn orphan(open: Open<Stored>) -> OpenRequest {
 /// Locks and reads every folder whose process is gone.
 pub(super) fn recover(root: &Path, own: ProducerId) -> Result<(Vec<Replay>, Recovered), SpoolError> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(root).map_err(|source| SpoolError::io(root, source))? {
-        let path = entry.map_err(|source| SpoolError::io(root, source))?.path();
+    for entry in std::fs::read_dir(root).map_err(|error| SpoolError::io(root, error))? {
+        let path = entry.map_err(|error| SpoolError::io(root, error))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Ok(producer) = name.parse::<ProducerId>() else { continue };
         if producer == own {
@@ -136,7 +136,7 @@ pub(super) fn recover(root: &Path, own: ProducerId) -> Result<(Vec<Replay>, Reco
 
 /// The lock of a folder whose process is gone, and since when the folder exists.
 fn lock(dir: &Path) -> Result<Option<(File, SystemTime)>, SpoolError> {
-    let io = |source| SpoolError::io(dir, source);
+    let io = |error| SpoolError::io(dir, error);
     let path = dir.join(LOCK);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(io)?;
     match file.try_lock() {
@@ -154,8 +154,8 @@ fn lock(dir: &Path) -> Result<Option<(File, SystemTime)>, SpoolError> {
 
 fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, SpoolError> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|source| SpoolError::io(dir, source))? {
-        let path = entry.map_err(|source| SpoolError::io(dir, source))?.path();
+    for entry in std::fs::read_dir(dir).map_err(|error| SpoolError::io(dir, error))? {
+        let path = entry.map_err(|error| SpoolError::io(dir, error))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if let Some(index) = name.strip_suffix(".log").and_then(|digits| digits.parse().ok()) {
             files.push((index, path));
@@ -181,7 +181,7 @@ fn read_folder(
     let files = segment_files(&replay.dir)?;
     let newest = files.last().map(|(index, _)| *index);
     for (index, path) in files {
-        let bytes = std::fs::read(&path).map_err(|source| SpoolError::io(&path, source))?;
+        let bytes = std::fs::read(&path).map_err(|error| SpoolError::io(&path, error))?;
         replay.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let spans = scanner.scan(index, &bytes, Some(index) == newest, |frame| {
             if frame.kind == Kind::Fact && frame.number >= replay.mark.acknowledged {
@@ -226,11 +226,11 @@ fn keep(root: &Path, producer: ProducerId, dir: &Path, fault: &Fault) -> Result<
         return Ok(None);
     }
     let folder = root.join(KEPT);
-    std::fs::create_dir_all(&folder).map_err(|source| SpoolError::io(&folder, source))?;
+    std::fs::create_dir_all(&folder).map_err(|error| SpoolError::io(&folder, error))?;
     let kept = folder.join(format!("{producer}-{:08}.log.corrupt", fault.segment));
     match std::fs::hard_link(path_of(dir, fault.segment), &kept) {
         Ok(()) => Ok(Some(kept)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Some(kept)),
-        Err(source) => Err(SpoolError::io(&kept, source)),
+        Err(error) => Err(SpoolError::io(&kept, error)),
     }
 }

@@ -152,7 +152,7 @@ pub enum Standing {
 pub enum Halt {
     /// The log of `limits` cannot be followed.
     #[error("failed to follow limits: {0}")]
-    Fold(#[from] FoldError),
+    Fold(FoldError),
     /// Records of `spend` came twice or out of order.
     #[error("offset {offset} of spend came after offset {after}")]
     SpendBackwards {
@@ -161,4 +161,11 @@ pub enum Halt {
         /// The offset before it.
         after: u64,
     },
+}
+
+// The text has the other's, so that is no source: a chain of causes would say it twice.
+impl From<FoldError> for Halt {
+    fn from(error: FoldError) -> Self {
+        Self::Fold(error)
+    }
 }

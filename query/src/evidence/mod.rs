@@ -29,6 +29,7 @@ mod segment;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bursar_schemas::causes::with_causes;
 use bursar_schemas::evidence::VerifierKey;
 use object_store::ObjectStore;
 
@@ -40,8 +41,8 @@ pub use self::report::{Finding, Kind, RemovedRecords, Report};
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
     /// The store failed.
-    #[error("failed to read the archive: {0}")]
-    Store(#[from] object_store::Error),
+    #[error("failed to read the archive: {}", with_causes(.0))]
+    Store(object_store::Error),
     /// Work within the process was broken off.
     #[error("failed to finish a check: {0}")]
     Broken(String),
@@ -60,6 +61,13 @@ pub enum EvidenceError {
     /// A bundle cannot be read.
     #[error("failed to read the bundle: {0}")]
     Bundle(String),
+}
+
+// The text has the other's, so that is no source: a chain of causes would say it twice.
+impl From<object_store::Error> for EvidenceError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// How often the names are looked at while an archiver seems to be between two puts, and how long in between.

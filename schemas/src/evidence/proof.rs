@@ -26,7 +26,14 @@ pub enum ProofError {
     Root,
     /// Its checkpoint cannot be read or is not signed by a known key.
     #[error("the proof's checkpoint: {0}")]
-    Checkpoint(#[from] NoteError),
+    Checkpoint(NoteError),
+}
+
+// The text has the other's, so that is no source: a chain of causes would say it twice.
+impl From<NoteError> for ProofError {
+    fn from(error: NoteError) -> Self {
+        Self::Checkpoint(error)
+    }
 }
 
 /// The largest power of two below a number of leaves (at least two).
