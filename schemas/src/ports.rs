@@ -126,4 +126,13 @@ pub trait Outlet: Send + Sync {
     /// # Errors
     /// When nothing was taken.
     fn append(&self, entries: Vec<Entry>) -> Result<Receipt, OutletError>;
+
+    /// As `append`, but the receipt resolves only when the journal itself has everything: nothing local stands in for
+    /// it, however long that takes.
+    ///
+    /// # Errors
+    /// When nothing was taken.
+    fn append_through(&self, entries: Vec<Entry>) -> Result<Receipt, OutletError> {
+        self.append(entries)
+    }
 }

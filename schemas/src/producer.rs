@@ -245,6 +245,22 @@ impl Recorder {
     /// When the outlet takes nothing more. If it is merely full, nothing was taken and the numbers are used again;
     /// otherwise they are used up and the outlet must be given up or reports the gap itself.
     pub fn record(&self, drafts: impl IntoIterator<Item = Draft>) -> Result<Receipt, OutletError> {
+        self.record_by(drafts, |entries| self.outlet.append(entries))
+    }
+
+    /// As [`Recorder::record`]; the receipt resolves when the journal itself has everything.
+    ///
+    /// # Errors
+    /// As [`Recorder::record`].
+    pub fn record_through(&self, drafts: impl IntoIterator<Item = Draft>) -> Result<Receipt, OutletError> {
+        self.record_by(drafts, |entries| self.outlet.append_through(entries))
+    }
+
+    fn record_by(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        append: impl FnOnce(Vec<Entry>) -> Result<Receipt, OutletError>,
+    ) -> Result<Receipt, OutletError> {
         let drafts: Vec<Draft> = drafts.into_iter().collect();
         let mut entries = Vec::with_capacity(4);
         // A poisoned lock means that another thread panicked between two facts; the chains are still whole.
@@ -253,11 +269,16 @@ impl Recorder {
         for draft in drafts {
             chains.stamp(draft.lane, draft.fact, &mut entries);
         }
-        self.append(&mut chains, mark, entries)
+        Self::append(&mut chains, mark, entries, append)
     }
 
-    fn append(&self, chains: &mut Chains, mark: Mark, entries: Vec<Entry>) -> Result<Receipt, OutletError> {
-        let taken = self.outlet.append(entries);
+    fn append(
+        chains: &mut Chains,
+        mark: Mark,
+        entries: Vec<Entry>,
+        append: impl FnOnce(Vec<Entry>) -> Result<Receipt, OutletError>,
+    ) -> Result<Receipt, OutletError> {
+        let taken = append(entries);
         if matches!(taken, Err(OutletError::Full(_))) {
             chains.undo(mark);
         }
@@ -285,6 +306,6 @@ impl Recorder {
         let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
         let mark = chains.mark(chains.lanes());
         chains.heads(at, ended, &mut entries);
-        self.append(&mut chains, mark, entries)
+        Self::append(&mut chains, mark, entries, |entries| self.outlet.append(entries))
     }
 }

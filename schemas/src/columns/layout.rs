@@ -70,6 +70,7 @@ const RENAMED: &[(&str, &str, &str)] = &[
     ("LeaseReturned", "last", "last_return"),
     ("LeaseCredited", "number", "credit_number"),
     ("LimitSet", "policy_version", "limit_policy_version"),
+    ("ShimRetired", "partition", "retired_partition"),
 ];
 
 fn column_name(owner: &str, prefix: &str, field: &str) -> String {

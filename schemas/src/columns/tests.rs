@@ -115,6 +115,7 @@ fn expected(kind: &str, fields: &Value) -> BTreeMap<String, Value> {
             ("LeaseReturned", "last") => "last_return".to_owned(),
             ("LeaseCredited", "number") => "credit_number".to_owned(),
             ("LimitSet", "policy_version") => "limit_policy_version".to_owned(),
+            ("ShimRetired", "partition") => "retired_partition".to_owned(),
             _ => name.clone(),
         };
         match (name.as_str(), value) {

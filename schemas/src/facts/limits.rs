@@ -22,7 +22,7 @@ avro_enum! {
     pub enum Recovery {
         /// Not before the window ends.
         Forfeit = "forfeit",
-        /// By the holder's own journal of marks.
+        /// What lies above the marks that the holder left in `spend`, once it has ended.
         Journal = "journal",
     }
 
@@ -56,9 +56,9 @@ avro_enum! {
     pub enum CreditReason {
         /// The holder returned it.
         Returned = "returned",
-        /// The holder's journal showed that it was unused.
+        /// The holder has ended, and its marks in `spend` show that it was unused.
         Journal = "journal",
-        /// An operator attested that the holder cannot run again.
+        /// The same, where an operator attested the holder's end.
         Retired = "retired",
         /// The holder fell silent for longer than the bound.
         TimedOut = "timed_out",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Head;
 use crate::avro::{Micros, avro_record};
-use crate::ids::Digest;
+use crate::ids::{Digest, ProducerId};
 use crate::money::Money;
 
 avro_record! {
@@ -54,6 +54,23 @@ avro_record! {
         pub key: String,
         /// Name of the credential that revoked it.
         pub author: String,
+    }
+
+    /// An operator attested that a shim incarnation can never run again, so that what its leases surely have unused goes
+    /// back. One fact for each partition.
+    pub struct ShimRetired {
+        /// What every fact begins with.
+        pub head: Head,
+        /// The incarnation.
+        pub incarnation: ProducerId,
+        /// The partition.
+        pub partition: u32,
+        /// The end of the partition of `spend` when it was attested: all that the incarnation had acknowledged is before.
+        pub spend_end: u64,
+        /// Name of the credential that attested it.
+        pub author: String,
+        /// Why.
+        pub reason: String,
     }
 
     /// A budget's limit was raised (or lowered, below nothing) until a time.

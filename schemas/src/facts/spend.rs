@@ -210,6 +210,17 @@ avro_record! {
         pub last: bool,
     }
 
+    /// How much of a lease its holder may have used: it never uses more before a higher mark is acknowledged. What lies
+    /// above the last mark can go back once the holder has ended, whatever became of its disk.
+    pub struct LeaseMarked {
+        /// What every fact begins with.
+        pub head: Head,
+        /// The lease; a holder marks it from its request on, or never.
+        pub lease: LeaseId,
+        /// At least what is settled, reserved and returned under it; rises only.
+        pub mark: Money,
+    }
+
     /// A shim incarnation ended: in good order, or as its successor states after replaying its spool.
     pub struct ShimEnded {
         /// What every fact begins with.

@@ -1,9 +1,23 @@
 //! Rule 4: what goes back goes back once, never more than was granted, and only for a reason that each
 //! account allows.
 
-use super::{Fold, Void};
+use super::{Fold, Lease, Void};
 use crate::facts::{AccountRef, CreditReason, LeaseCredited, Mode, Phase, Recovery};
 use crate::money::Money;
+
+/// True for reasons that give back what a holder has left unused at its end.
+#[must_use]
+pub const fn is_recovery(reason: CreditReason) -> bool {
+    matches!(reason, CreditReason::Journal | CreditReason::Retired)
+}
+
+impl Lease {
+    /// True once what its dead holder left has come back.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.numbers.iter().any(|(reason, _)| is_recovery(*reason))
+    }
+}
 
 impl Fold {
     /// True when an account may take a credit for that reason: its window is not closed, a time-out reclaims
@@ -25,8 +39,14 @@ impl Fold {
             return Err(Void::NoAmount);
         }
         let lease = self.leases.get(&credit.lease).ok_or(Void::NoLease)?;
-        if lease.numbers.contains(&(credit.reason, credit.number)) {
+        let recovers = is_recovery(credit.reason);
+        // What a dead holder left comes back once, for whichever reason.
+        if lease.numbers.contains(&(credit.reason, credit.number)) || (recovers && lease.is_recovered()) {
             return Err(Void::CreditedBefore);
+        }
+        // A holder that lives may use it yet.
+        if recovers && !self.ended.contains(&credit.lease.holder) {
+            return Err(Void::CreditForbidden);
         }
         let sorted = credit.accounts.is_sorted_by(|a, b| a < b);
         if !sorted || !credit.accounts.iter().all(|account| lease.accounts.contains(account)) {

@@ -18,6 +18,7 @@ mod credits;
 mod grants;
 mod state;
 
+pub use credits::is_recovery;
 pub use state::{Account, Budget, Lease};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -302,6 +303,12 @@ impl Fold {
     #[must_use]
     pub fn account(&self, account: &AccountRef) -> Option<&Account> {
         self.accounts.get(account)
+    }
+
+    /// What shims hold or have spent of an account.
+    #[must_use]
+    pub fn committed(&self, account: &AccountRef) -> Money {
+        self.account(account).map_or(Money::ZERO, |found| found.committed)
     }
 
     /// All accounts, sorted by budget and window.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::budget::{Budget, Each, Scope};
 use super::document::{Document, PolicyError};
-use crate::facts::Recovery;
+use crate::facts::{Mode, Recovery};
 use crate::money::Money;
 use crate::position::Topic;
 use crate::window;
@@ -87,8 +87,8 @@ impl Document {
         if budget.amount < Money::ZERO {
             fault("the amount is below nothing");
         }
-        if budget.recovery == Recovery::Journal {
-            fault("recovery \"journal\" is not served yet; use forfeit");
+        if budget.recovery == Recovery::Journal && !matches!(budget.mode, Mode::Hard | Mode::Bounded) {
+            fault("recovery is for budgets that are hard or bounded: no other holds money back");
         }
         let named = budget.organisation.as_deref();
         match &budget.scope {

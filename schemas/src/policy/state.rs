@@ -67,6 +67,8 @@ pub struct PolicyState {
     pub keys: BTreeMap<String, Issued>,
     /// Raises since the version in force was published, in order.
     pub raises: Vec<Raise>,
+    /// Incarnations that an operator retired, by partition; with the end of `spend` at that time.
+    pub retired: BTreeMap<u32, BTreeMap<ProducerId, u64>>,
     seen: BTreeMap<ProducerId, u64>,
 }
 
@@ -109,6 +111,11 @@ impl PolicyState {
                 Some(key) if key.revoked.is_none() => key.revoked = Some((head.at, revoked.author.clone())),
                 _ => return PolicyVerdict::Ignored,
             },
+            Fact::ShimRetired(retired) => {
+                // Once is enough: what it had acknowledged by then is all that there is.
+                let of = self.retired.entry(retired.partition).or_default();
+                of.entry(retired.incarnation).or_insert(retired.spend_end);
+            }
             Fact::BudgetRaised(raised) => self.raises.push(Raise {
                 budget: raised.budget.clone(),
                 change: raised.change,

@@ -148,7 +148,10 @@ fn scopes_that_cannot_hold_are_named() {
         (budget("b", "team:red", "each = \"key\"\nmembers = 0"), "members is for budgets with each"),
         (budget("b", "team:red", "organisation = \"acme\""), "organisation is for"),
         (budget("b", "model:x", "organisation = \"other\""), "there is no organisation \"other\""),
-        (budget("b", "team:red", "recovery = \"journal\""), "not served yet"),
+        (
+            budget("b", "team:red", "mode = \"soft\"\nrecovery = \"journal\""),
+            "for budgets that are hard or bounded",
+        ),
     ];
     for (toml, wanted) in cases {
         let said = faults(std::slice::from_ref(&toml));

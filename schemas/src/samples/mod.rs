@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::avro::Micros;
 use crate::facts::{
     About, BudgetRaised, Currency, Fact, Head, HoldPlaced, HoldReleased, KeyIssued, KeyRevoked,
-    PolicyPublished, ProducerHead, ProducerOpened, Role, SubjectErased,
+    PolicyPublished, ProducerHead, ProducerOpened, Role, ShimRetired, SubjectErased,
 };
 use crate::ids::{Digest, ProducerId, Pseudonym, RequestId, Signature};
 use crate::money::Money;
@@ -90,7 +90,7 @@ fn of_producers() -> [Fact; 2] {
     ]
 }
 
-fn of_policy() -> [Fact; 4] {
+fn of_policy() -> [Fact; 5] {
     [
         PolicyPublished {
             head: head(Role::Policy, 50),
@@ -121,6 +121,15 @@ fn of_policy() -> [Fact; 4] {
             expires_at: Some(Micros(AT.0 + 86_400_000_000)),
             author: text("ada"),
             reason: text("launch week"),
+        }
+        .into(),
+        ShimRetired {
+            head: head(Role::Policy, 54),
+            incarnation: ProducerId([0xa0; 16]),
+            partition: 3,
+            spend_end: 4_711,
+            author: text("ada"),
+            reason: text("its machine burnt down"),
         }
         .into(),
     ]

@@ -2,8 +2,8 @@
 
 use super::{about, dollars, head, some, text};
 use crate::facts::{
-    AccountRef, Basis, Confidence, CostLine, Fact, LeaseId, LeaseRequested, LeaseReturned, Reserved, Role,
-    Settled, ShimEnded, VoidReason, Voided,
+    AccountRef, Basis, Confidence, CostLine, Fact, LeaseId, LeaseMarked, LeaseRequested, LeaseReturned,
+    Reserved, Role, Settled, ShimEnded, VoidReason, Voided,
 };
 use crate::ids::ProducerId;
 use crate::meters::Meter;
@@ -51,7 +51,7 @@ fn settled() -> Fact {
     .into()
 }
 
-pub(super) fn facts() -> [Fact; 6] {
+pub(super) fn facts() -> [Fact; 7] {
     [
         Reserved {
             head: head(Role::Shim, 30),
@@ -93,5 +93,6 @@ pub(super) fn facts() -> [Fact; 6] {
         }
         .into(),
         ShimEnded { head: head(Role::Shim, 35), incarnation: ProducerId([0xa0; 16]) }.into(),
+        LeaseMarked { head: head(Role::Shim, 36), lease: LEASE, mark: dollars(3_000_000_000_000) }.into(),
     ]
 }
