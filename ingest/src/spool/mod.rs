@@ -44,7 +44,7 @@ use feeds::{Own, Predecessors};
 use forward::{Pump, Ran};
 use log::Log;
 use recover::{LOCK, Replay};
-use shared::{Shared, State, sync_folder};
+use shared::{Resolves, Shared, State, sync_folder};
 
 /// Why a spool could not be opened or closed.
 #[derive(Debug, thiserror::Error)]
@@ -265,7 +265,11 @@ impl Spool {
 
 impl Outlet for Spool {
     fn append(&self, entries: Vec<Entry>) -> Result<Receipt, OutletError> {
-        self.shared.append(&entries)
+        self.shared.append(&entries, Resolves::Safe)
+    }
+
+    fn append_through(&self, entries: Vec<Entry>) -> Result<Receipt, OutletError> {
+        self.shared.append(&entries, Resolves::Through)
     }
 }
 

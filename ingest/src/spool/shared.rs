@@ -24,6 +24,15 @@ use super::track::{Tracker, glance};
 /// How often the acknowledgement mark is written while all goes well.
 const MARK_EVERY: Duration = Duration::from_millis(200);
 
+/// When a receipt resolves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resolves {
+    /// Once the inner outlet has acknowledged, or a flush stood in for it.
+    Safe,
+    /// Once the inner outlet has acknowledged.
+    Through,
+}
+
 /// A receipt that is not resolved yet.
 struct Pending {
     /// One above the number of its last frame.
@@ -31,6 +40,17 @@ struct Pending {
     /// When a flush shall stand in for the inner outlet.
     due: Instant,
     done: oneshot::Sender<Result<(), OutletError>>,
+}
+
+/// Resolves those that end below a number; gives how many.
+fn resolve_below(pending: &mut VecDeque<Pending>, safe: u64) -> u64 {
+    let mut resolved = 0;
+    while let Some(oldest) = pending.pop_front_if(|oldest| oldest.end <= safe) {
+        // A dropped receipt changes nothing.
+        drop(oldest.done.send(Ok(())));
+        resolved += 1;
+    }
+    resolved
 }
 
 /// Counters since the start.
@@ -49,6 +69,8 @@ pub(super) struct State {
     pub(super) tracker: Tracker<Spot>,
     last: BTreeMap<Lane, u64>,
     pending: VecDeque<Pending>,
+    /// Those for which no flush may stand in.
+    through: VecDeque<Pending>,
     /// Number of the first frame that the inner outlet has not acknowledged.
     pub(super) acknowledged: u64,
     /// Number of the first frame that is not flushed.
@@ -90,6 +112,7 @@ impl State {
             tracker: Tracker::default(),
             last: BTreeMap::new(),
             pending: VecDeque::new(),
+            through: VecDeque::new(),
             acknowledged: 0,
             flushed: 0,
             away: false,
@@ -107,23 +130,15 @@ impl State {
     fn break_down(&mut self, detail: &str) {
         tracing::error!(detail, "the spool broke down");
         self.broken.get_or_insert_with(|| detail.to_owned());
-        for pending in self.pending.drain(..) {
+        for pending in self.pending.drain(..).chain(self.through.drain(..)) {
             drop(pending.done.send(Err(OutletError::Failed(detail.to_owned()))));
         }
     }
 
     /// Resolves what is acknowledged or flushed; gives how many.
     fn resolve(&mut self) -> u64 {
-        let safe = self.acknowledged.max(self.flushed);
-        let mut resolved = 0;
-        while self.pending.front().is_some_and(|oldest| oldest.end <= safe) {
-            if let Some(pending) = self.pending.pop_front() {
-                // A dropped receipt changes nothing.
-                drop(pending.done.send(Ok(())));
-                resolved += 1;
-            }
-        }
-        resolved
+        resolve_below(&mut self.through, self.acknowledged);
+        resolve_below(&mut self.pending, self.acknowledged.max(self.flushed))
     }
 
     pub(super) fn is_drained(&self) -> bool {
@@ -137,7 +152,7 @@ impl State {
 
 impl Shared {
     /// Writes the entries; see [`bursar_schemas::ports::Outlet::append`].
-    pub(super) fn append(&self, entries: &[Entry]) -> Result<Receipt, OutletError> {
+    pub(super) fn append(&self, entries: &[Entry], resolves: Resolves) -> Result<Receipt, OutletError> {
         let size = Log::size_of(entries)?;
         // Read before the lock is taken, so that it is held for the write alone.
         let glances: Vec<_> = entries.iter().map(|entry| glance(&entry.value)).collect();
@@ -174,7 +189,11 @@ impl Shared {
         }
         let (done, acknowledged) = oneshot::channel();
         let (end, due) = (state.log.next(), Instant::now() + self.config.ack_patience);
-        state.pending.push_back(Pending { end, due, done });
+        let pending = Pending { end, due, done };
+        match resolves {
+            Resolves::Safe => state.pending.push_back(pending),
+            Resolves::Through => state.through.push_back(pending),
+        }
         let away = state.away;
         drop(state);
         self.more.notify_one();

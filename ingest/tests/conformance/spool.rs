@@ -97,6 +97,24 @@ async fn while_the_inner_outlet_is_away_a_flush_stands_in_and_later_all_follows_
     assert_eq!(texts(&inner.records(SPEND)), expected(next));
 }
 
+#[tokio::test]
+async fn no_flush_stands_in_where_the_journal_itself_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = memory();
+    inner.refuse(away());
+    let spool = open(dir.path(), 1, &inner);
+    let mut through = spool.append_through(vec![entry(SPEND, 0)]).unwrap();
+    within(spool.append(vec![entry(SPEND, 1)]).unwrap()).await.unwrap();
+    assert!(spool.figures().flushed_receipts >= 1);
+    assert!(futures::poll!(&mut through).is_pending(), "the journal has nothing");
+    inner.refuse(None);
+    within(through).await.unwrap();
+    assert_eq!(texts(&inner.records(SPEND))[..1], expected(1));
+    let never = spool.append_through(vec![entry(SPEND, 2)]).unwrap();
+    spool.close(PATIENCE).unwrap();
+    within(never).await.unwrap();
+}
+
 /// Takes everything, but fails every seventh receipt after it took the entries, and the two that follow it.
 struct Doubtful {
     inner: Arc<MemoryJournal>,
