@@ -5,9 +5,12 @@
 //! was revoked, or that shows a credit which was not returned from here.
 
 mod asking;
+mod marks;
 mod turn;
 
-use std::collections::{BTreeSet, HashMap};
+pub use marks::Raise;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bursar_schemas::avro::Micros;
@@ -17,6 +20,7 @@ use bursar_schemas::money::Money;
 
 use crate::config::LeaseSizing;
 use asking::Asked;
+use marks::Marked;
 
 /// The accounts that a request draws on, sorted.
 pub type Path = Arc<[AccountRef]>;
@@ -32,6 +36,8 @@ pub struct Ask {
     pub wanted: Money,
     /// The least that helps.
     pub minimum: Money,
+    /// The mark to be stated before it.
+    pub mark: Option<Money>,
 }
 
 /// Money to be given back; already subtracted.
@@ -45,6 +51,8 @@ pub struct GiveBack {
     pub amount: Money,
     /// True when nothing will be admitted under the lease again.
     pub last: bool,
+    /// The mark to be stated before it.
+    pub mark: Option<Money>,
 }
 
 /// How the ledger answered the last question about a path.
@@ -78,10 +86,12 @@ struct Held {
     used_at: Micros,
     /// Since when much more is left than needed.
     ample_since: Option<Micros>,
+    /// None where nothing is recovered by marks.
+    mark: Option<Marked>,
 }
 
 impl Held {
-    fn left(&self) -> Money {
+    const fn left(&self) -> Money {
         self.granted.minus(self.settled).minus(self.reserved).minus(self.returned)
     }
 }
@@ -142,6 +152,12 @@ pub struct LeaseBook {
     leases: HashMap<u64, Held>,
     /// Returns that could not be written yet, in order.
     unsent: Vec<GiveBack>,
+    /// The marks that questions were asked with, by number, until they are answered.
+    marks_asked: BTreeMap<u64, Money>,
+    /// Some question was asked with a mark.
+    marks: bool,
+    /// Marks to be written.
+    raises: Vec<Raise>,
 }
 
 /// How a lease stands with its holder.
@@ -183,6 +199,9 @@ impl LeaseBook {
             paths: HashMap::new(),
             leases: HashMap::new(),
             unsent: Vec::new(),
+            marks_asked: BTreeMap::new(),
+            marks: false,
+            raises: Vec::new(),
         }
     }
 
@@ -194,12 +213,14 @@ impl LeaseBook {
             Money::from_pico((book.usual.pico().saturating_mul(7).saturating_add(amount.pico())) / 8);
         let fitting = book.leases.iter().filter_map(|number| {
             let held = self.leases.get(number)?;
-            (!held.stopped && held.left() >= amount).then(|| (held.left(), *number))
+            let fits = !held.stopped && held.left() >= amount && held.covers(amount);
+            fits.then(|| (held.left(), *number))
         });
         let (_, number) = fitting.min()?;
         let held = self.leases.get_mut(&number)?;
         held.reserved = held.reserved.plus(amount);
         held.used_at = now;
+        self.raise_ahead(number, amount);
         Some(LeaseId { holder: self.holder, number })
     }
 
@@ -236,8 +257,9 @@ impl LeaseBook {
             None => accounts.into(),
         };
         let book = self.paths.entry(Arc::clone(&path)).or_default();
-        book.answered(lease, amount);
+        let open = book.answered(lease, amount);
         book.leases.push(lease.number);
+        let mark = self.mark_of_question(lease.number, open);
         let held = Held {
             path,
             granted: amount,
@@ -249,6 +271,7 @@ impl LeaseBook {
             sent: Vec::new(),
             used_at: now,
             ample_since: None,
+            mark,
         };
         self.leases.insert(lease.number, held);
         true
@@ -304,14 +327,16 @@ impl LeaseBook {
         book.leases.iter().filter_map(|number| self.leases.get(number)).map(|held| held.reserved).sum()
     }
 
-    /// What is left and what is spent per second, over all paths.
+    /// What may be used at once and what is spent per second, over all paths.
     #[must_use]
     pub fn runway(&self) -> (Money, Money) {
         let left = self.leases.values().filter(|held| !held.stopped);
-        let left = left.map(|held| held.left().max(Money::ZERO)).sum();
+        let left = left.map(Held::usable).sum();
         (left, self.paths.values().map(|book| book.rate).sum())
     }
 }
 
+#[cfg(test)]
+mod marks_tests;
 #[cfg(test)]
 mod tests;

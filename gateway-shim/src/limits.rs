@@ -8,7 +8,7 @@ mod follow;
 mod look;
 mod remaining;
 
-pub use core::{LimitsCore, Standing, Waits, request_fact, return_fact};
+pub use core::{LimitsCore, Standing, Waits, mark_fact, request_facts, return_facts};
 pub use drawn::Drawn;
 pub use look::{Denial, Denied, Patience, Step};
 pub use remaining::Remaining;
@@ -30,7 +30,7 @@ use bursar_schemas::snapshot::{NotASnapshot, Place};
 use bursar_schemas::wire::Unreadable;
 
 use crate::config::LeaseSizing;
-use crate::leases::GiveBack;
+use crate::leases::{GiveBack, Raise};
 
 /// One partition of `limits`.
 pub(crate) struct Limits {
@@ -97,6 +97,12 @@ impl Limits {
     /// Returns could not be written: they are kept for the next turn.
     pub(crate) fn unsent(&self, returns: Vec<GiveBack>) {
         self.inner.lock().unsent(returns);
+    }
+
+    /// A mark was acknowledged, or was not taken.
+    pub(crate) fn raised(&self, raise: Raise, acknowledged: bool) {
+        self.inner.lock().raised(raise, acknowledged);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn stop(&self, reason: String) {

@@ -20,8 +20,8 @@ use bursar_schemas::producer::{Draft, Recorder};
 use bursar_schemas::snapshot::{NotASnapshot, Shelf};
 
 use crate::config::{Clock, Random, ShimConfig};
-use crate::leases::{Ask, GiveBack};
-use crate::limits::{Limits, Waits, request_fact, return_fact};
+use crate::leases::{Ask, GiveBack, Raise};
+use crate::limits::{Limits, Waits, mark_fact, request_facts, return_facts};
 use crate::telemetry::Metrics;
 use crate::upstream::{Keys, Policy, UpstreamClient};
 
@@ -131,10 +131,13 @@ impl World {
     /// Writes facts, in order.
     pub(crate) fn record(&self, drafts: Vec<Draft>) -> Result<Receipt, OutletError> {
         let count = u64::try_from(drafts.len()).unwrap_or(0);
-        let outcome = self.recorder.record(drafts);
-        let counter = if outcome.is_ok() { &self.metrics.facts } else { &self.metrics.facts_lost };
+        self.counted(count, self.recorder.record(drafts))
+    }
+
+    fn counted(&self, count: u64, taken: Result<Receipt, OutletError>) -> Result<Receipt, OutletError> {
+        let counter = if taken.is_ok() { &self.metrics.facts } else { &self.metrics.facts_lost };
         counter.fetch_add(count, Ordering::Relaxed);
-        outcome
+        taken
     }
 
     /// Writes facts that nobody waits for. A spool that takes no more is counted and logged: the gap in the
@@ -158,7 +161,7 @@ impl World {
     pub(crate) fn ask(&self, limits: &Limits, given: Vec<GiveBack>, ask: &Ask) -> bool {
         let lane = Lane::new(Topic::Spend, limits.partition);
         let mut drafts = self.returns(lane, &given);
-        drafts.push(Draft { lane, fact: request_fact(self.head(), ask) });
+        drafts.extend(request_facts(&self.head(), ask).into_iter().map(|fact| Draft { lane, fact }));
         let taken = self.note(drafts);
         if !taken {
             limits.unsent(given);
@@ -175,7 +178,30 @@ impl World {
     }
 
     fn returns(&self, lane: Lane, given: &[GiveBack]) -> Vec<Draft> {
-        given.iter().map(|given| Draft { lane, fact: return_fact(self.head(), given) }).collect()
+        let facts = given.iter().flat_map(|given| return_facts(&self.head(), given));
+        facts.map(|fact| Draft { lane, fact }).collect()
+    }
+
+    /// Writes marks. What they are above may be used once the journal has them; nothing local stands in for it, since
+    /// a mark must outlive this machine.
+    pub(crate) fn raise(&self, limits: &Limits, raises: Vec<Raise>) {
+        let lane = Lane::new(Topic::Spend, limits.partition);
+        for raise in raises {
+            let draft = Draft { lane, fact: mark_fact(self.head(), &raise) };
+            let receipt = self.counted(1, self.recorder.record_through([draft]));
+            match (receipt, self.limits(limits.partition)) {
+                (Ok(receipt), Some(limits)) => {
+                    let limits = Arc::clone(limits);
+                    // At most one for each lease.
+                    tokio::spawn(async move { limits.raised(raise, receipt.await.is_ok()) });
+                }
+                (Err(error), _) => {
+                    tracing::error!(%error, "a mark was not taken");
+                    limits.raised(raise, false);
+                }
+                (Ok(_), None) => {}
+            }
+        }
     }
 
     /// True when one more fact about an unknown key may be written this second.

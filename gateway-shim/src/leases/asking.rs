@@ -27,12 +27,12 @@ impl PathBook {
         self.scarce && !self.asked.is_empty()
     }
 
-    /// A question was answered with a grant.
-    pub(super) fn answered(&mut self, lease: LeaseId, amount: Money) {
-        if let Some(index) = self.asked.iter().position(|asked| asked.lease == lease) {
-            let asked = self.asked.swap_remove(index);
-            self.scarce = amount < times(asked.minimum, 2);
-        }
+    /// A lease was granted; true when that answers an open question.
+    pub(super) fn answered(&mut self, lease: LeaseId, amount: Money) -> bool {
+        let Some(index) = self.asked.iter().position(|asked| asked.lease == lease) else { return false };
+        let asked = self.asked.swap_remove(index);
+        self.scarce = amount < times(asked.minimum, 2);
+        true
     }
 }
 
@@ -60,7 +60,7 @@ impl LeaseBook {
         } else {
             book.target(&self.sizing).max(times(minimum, 4)).plus(self.in_flight(path))
         };
-        Some(Ask { lease, path: Arc::clone(path), wanted, minimum })
+        Some(Ask { lease, path: Arc::clone(path), wanted, minimum, mark: None })
     }
 
     /// A question ahead of need: when less is left on the path than a few usual reservations or a second of
@@ -81,6 +81,7 @@ impl LeaseBook {
         if let Some(book) = self.paths.get_mut(&ask.path) {
             book.asked.retain(|asked| asked.lease != ask.lease);
         }
+        self.marks_asked.remove(&ask.lease.number);
     }
 
     /// True when the log answers a question that was never asked, as a confused ledger may.
@@ -96,6 +97,7 @@ impl LeaseBook {
         if lease.holder != self.holder || self.is_unasked(lease.number) {
             return;
         }
+        self.marks_asked.remove(&lease.number);
         for book in self.paths.values_mut() {
             if let Some(index) = book.asked.iter().position(|asked| asked.lease == lease) {
                 let asked = book.asked.swap_remove(index);

@@ -8,7 +8,7 @@ use super::*;
 
 const HOLDER: ProducerId = ProducerId([7; 16]);
 
-fn book() -> LeaseBook {
+pub(super) fn book() -> LeaseBook {
     book_for(Duration::ZERO)
 }
 
@@ -26,20 +26,20 @@ fn account(budget: &str) -> AccountRef {
     AccountRef { budget: budget.to_owned(), window: 0 }
 }
 
-fn path(budgets: &[&str]) -> Path {
+pub(super) fn path(budgets: &[&str]) -> Path {
     budgets.iter().map(|budget| account(budget)).collect()
 }
 
-fn money(pico: i128) -> Money {
+pub(super) fn money(pico: i128) -> Money {
     Money::from_pico(pico)
 }
 
-fn second(count: i64) -> Micros {
+pub(super) fn second(count: i64) -> Micros {
     Micros(count * 1_000_000)
 }
 
 /// Asks for and gets a lease.
-fn leased(book: &mut LeaseBook, path: &Path, amount: i128, now: Micros) -> LeaseId {
+pub(super) fn leased(book: &mut LeaseBook, path: &Path, amount: i128, now: Micros) -> LeaseId {
     let ask = book.ask(path, money(1), None, now).unwrap();
     assert!(book.granted(ask.lease, path, money(amount), now));
     ask.lease
@@ -149,15 +149,15 @@ fn idle_and_ended_leases_go_back() {
     book.reserve(&path, money(30), second(1)).unwrap();
     book.settle(lease, money(30), money(25));
     assert_eq!(book.turn(second(15), never, never), []);
-    let given = GiveBack { lease, number: 1, amount: money(75), last: true };
+    let given = GiveBack { lease, number: 1, amount: money(75), last: true, mark: None };
     assert_eq!(book.turn(second(16), never, never), [given]);
     assert_eq!(book.turn(second(99), never, never), []);
 
     let lease = leased(&mut book, &path, 100, second(20));
     book.reserve(&path, money(30), second(20)).unwrap();
-    let given = GiveBack { lease, number: 1, amount: money(70), last: false };
+    let given = GiveBack { lease, number: 1, amount: money(70), last: false, mark: None };
     assert_eq!(book.turn(second(21), |_| true, never), [given], "its window has ended");
-    let given = GiveBack { lease, number: 2, amount: money(20), last: true };
+    let given = GiveBack { lease, number: 2, amount: money(20), last: true, mark: None };
     assert_eq!(
         book.settle(lease, money(30), money(10)),
         [given],
@@ -176,7 +176,7 @@ fn what_a_revoked_lease_gets_back_goes_on_at_once_but_not_in_crumbs() {
     }
     book.revoked(lease);
     assert_eq!(book.give_back_stopped(), [], "all of it is in flight");
-    let given = |number, amount, last| GiveBack { lease, number, amount: money(amount), last };
+    let given = |number, amount, last| GiveBack { lease, number, amount: money(amount), last, mark: None };
     assert_eq!(book.settle(lease, money(25), money(20)), [], "five would be a crumb");
     assert_eq!(book.settle(lease, money(25), money(10)), [given(1, 20, false)]);
     assert_eq!(book.settle(lease, money(25), money(24)), []);

@@ -90,16 +90,19 @@ impl LeaseBook {
         let amount = held.left().minus(keep);
         let last = !keep.is_positive() && !held.reserved.is_positive();
         held.stopped |= last;
+        let mut mark = None;
         if amount.is_positive() {
             held.returned = held.returned.plus(amount);
             held.returns += 1;
             held.sent.push((held.returns, amount));
+            mark = held.mark_of_return();
         }
         let returned = amount.is_positive().then_some(GiveBack {
             lease: LeaseId { holder: self.holder, number },
             number: held.returns,
             amount,
             last,
+            mark,
         });
         if last
             && let Some(held) = self.leases.remove(&number)

@@ -25,7 +25,11 @@ impl Limits {
             // Registers before the look, so that no change between look and wait is missed.
             changed.as_mut().enable();
             // Not within the match: the lock is not held while the answer is written.
-            let step = self.inner.lock().look(path, amount, world.now(), &mut patience);
+            let (step, raises) = {
+                let mut inner = self.inner.lock();
+                (inner.look(path, amount, world.now(), &mut patience), inner.take_raises())
+            };
+            world.raise(self, raises);
             match step {
                 Step::Got(lease, ahead) => {
                     if let Some(ask) = ahead

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{
-    AccountRef, BalanceStated, Fact, Head, LeaseId, LeaseRefusal, LeaseRequested, LeaseReturned, Mode, Phase,
+    AccountRef, BalanceStated, Fact, Head, LeaseId, LeaseMarked, LeaseRefusal, LeaseRequested, LeaseReturned,
+    Mode, Phase, Recovery,
 };
 use bursar_schemas::fold::{Fold, FoldError, Ignored, Verdict, Void};
 use bursar_schemas::ids::ProducerId;
@@ -16,7 +17,7 @@ use bursar_schemas::wire::Unreadable;
 
 use super::drawn::KnownPaths;
 use crate::config::LeaseSizing;
-use crate::leases::{Ask, GiveBack, LeaseBook};
+use crate::leases::{Ask, GiveBack, LeaseBook, Path, Raise};
 
 /// How long a request waits, and when the ledger counts as silent.
 #[derive(Debug, Clone, Copy)]
@@ -188,6 +189,31 @@ impl LimitsCore {
         self.book.unask(ask);
     }
 
+    /// Marks that are to be written, after each look.
+    #[must_use]
+    pub fn take_raises(&mut self) -> Vec<Raise> {
+        self.book.take_raises()
+    }
+
+    /// What became of a mark.
+    pub fn raised(&mut self, raise: Raise, acknowledged: bool) {
+        self.book.raised(raise, acknowledged);
+    }
+
+    /// A question on a path from which marks recover what a dead holder left begins with a mark.
+    pub(super) fn with_mark(&mut self, ask: Option<Ask>) -> Option<Ask> {
+        let mut ask = ask?;
+        if self.recovers(&ask.path) {
+            self.book.mark_asked(&mut ask);
+        }
+        Some(ask)
+    }
+
+    fn recovers(&self, path: &Path) -> bool {
+        let budgets = path.iter().filter_map(|account| self.fold.budget(&account.budget));
+        budgets.into_iter().any(|budget| budget.recovery == Recovery::Journal)
+    }
+
     /// Reading had to stop; the first reason stays.
     pub fn stop(&mut self, reason: String) {
         self.stopped.get_or_insert(reason);
@@ -260,16 +286,29 @@ impl LimitsCore {
     }
 }
 
-/// The fact that asks for a lease.
+/// The facts that ask for a lease, in order.
 #[must_use]
-pub fn request_fact(head: Head, ask: &Ask) -> Fact {
-    let (accounts, wanted, minimum) = (ask.path.to_vec(), ask.wanted, ask.minimum);
-    LeaseRequested { head, lease: ask.lease, accounts, wanted, minimum }.into()
+pub fn request_facts(head: &Head, ask: &Ask) -> Vec<Fact> {
+    let (lease, accounts, wanted, minimum) = (ask.lease, ask.path.to_vec(), ask.wanted, ask.minimum);
+    let request = LeaseRequested { head: head.clone(), lease, accounts, wanted, minimum };
+    after_mark(head, (lease, ask.mark), request.into())
 }
 
-/// The fact that gives money back.
+/// The facts that give money back, in order.
 #[must_use]
-pub fn return_fact(head: Head, given: &GiveBack) -> Fact {
-    let GiveBack { lease, number, amount, last } = *given;
-    LeaseReturned { head, lease, number, amount, last }.into()
+pub fn return_facts(head: &Head, given: &GiveBack) -> Vec<Fact> {
+    let GiveBack { lease, number, amount, last, mark } = *given;
+    let returned = LeaseReturned { head: head.clone(), lease, number, amount, last };
+    after_mark(head, (lease, mark), returned.into())
+}
+
+/// The fact that states a mark.
+#[must_use]
+pub fn mark_fact(head: Head, raise: &Raise) -> Fact {
+    LeaseMarked { head, lease: raise.lease, mark: raise.mark }.into()
+}
+
+fn after_mark(head: &Head, (lease, mark): (LeaseId, Option<Money>), fact: Fact) -> Vec<Fact> {
+    let mark = mark.map(|mark| mark_fact(head.clone(), &Raise { lease, mark }));
+    mark.into_iter().chain([fact]).collect()
 }

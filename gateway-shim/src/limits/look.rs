@@ -77,7 +77,10 @@ impl LimitsCore {
         }
         if let Some(lease) = self.book.reserve(path, amount, now) {
             let ahead = self.book.ask_ahead(path, now);
-            return Step::Got(lease, ahead);
+            return Step::Got(lease, self.with_mark(ahead));
+        }
+        if self.book.awaits_mark(path, amount) {
+            return Step::Wait(Vec::new(), None);
         }
         if let Some(denial) = self.spent(path, amount) {
             return Step::Deny(Denied::Budget(Box::new(denial)));
@@ -104,6 +107,7 @@ impl LimitsCore {
             patience.floor = Some(count);
         }
         let ask = self.book.ask(path, amount, patience.asked, now);
+        let ask = self.with_mark(ask);
         if let Some(ask) = &ask {
             patience.asked = Some(ask.lease);
             given.extend(self.book.give_back_crumbs(path, amount));
@@ -118,7 +122,7 @@ impl LimitsCore {
     /// that there is too little; otherwise nobody knows.
     pub fn late(&self, path: &[AccountRef], amount: Money, now: Micros) -> Denied {
         let tightest = self.tightest_of(path).filter(|account| {
-            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            let committed = self.fold.committed(account);
             self.book.is_scarce(path) || self.fold.limit(account).minus(committed) < amount
         });
         match tightest {
@@ -132,7 +136,7 @@ impl LimitsCore {
     /// The account on a path that can refuse and has the least left.
     fn tightest_of<'a>(&self, path: &'a [AccountRef]) -> Option<&'a AccountRef> {
         path.iter().filter(|account| blocks(self.fold.mode(&account.budget))).min_by_key(|account| {
-            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            let committed = self.fold.committed(account);
             self.fold.limit(account).minus(committed)
         })
     }
@@ -145,7 +149,7 @@ impl LimitsCore {
                 return false;
             }
             let limit = self.fold.limit(account);
-            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            let committed = self.fold.committed(account);
             blocks(self.fold.mode(&account.budget))
                 && limit.minus(committed) < amount
                 && self.settled(account).plus(amount) > limit

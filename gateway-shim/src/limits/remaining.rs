@@ -70,7 +70,7 @@ impl LimitsCore {
     pub fn affordable(&self, path: &[AccountRef]) -> Money {
         let blocks = |account: &&AccountRef| super::core::blocks(self.fold.mode(&account.budget));
         let free = |account: &AccountRef| {
-            let committed = self.fold.account(account).map_or(Money::ZERO, |found| found.committed);
+            let committed = self.fold.committed(account);
             let held = self.book.held().filter(|held| !held.stopped && held.path.contains(account));
             let idle: Money = held
                 .map(|held| {
