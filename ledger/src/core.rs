@@ -5,10 +5,11 @@
 //! | `follow` | what the log of `limits` says: the fold, epochs, and answers read back |
 //! | `spend` | what `spend` says: numbers and certificates, reservations, settlements, lease messages |
 //! | `plan`, `upkeep` | limits and windows that policy wants |
-//! | `decide`, `recall`, `reclaim` | grants, refusals, revocations, credits |
+//! | `decide`, `recall`, `reclaim`, `recover` | grants, refusals, revocations, credits |
 //! | `members` | accounts of members, opened on demand |
 //! | `saved` | all of it as a snapshot |
 //! | `alerts`, `deliveries` | what people are told of a budget that nears or passes its limit, and what became of it |
+//! | `holders` | who holds leases, for people |
 //! | `balance` | statements of how accounts stand, and the heartbeat |
 //!
 //! Invariant: no clock, randomness, IO or log; the same inputs give the same effects.
@@ -25,12 +26,14 @@ mod deliveries;
 mod desk;
 mod follow;
 mod hash;
+mod holders;
 mod leases;
 mod members;
 mod plan;
 mod producers;
 mod recall;
 mod reclaim;
+mod recover;
 mod saved;
 mod spend;
 mod terms;
@@ -57,6 +60,7 @@ use desk::{Desk, Pending};
 use leases::Leases;
 use plan::Plan;
 use producers::Producers;
+use recover::Marks;
 
 /// Findings kept while another ledger acts, to be recorded if it did not.
 const FINDINGS: usize = 1024;
@@ -89,6 +93,7 @@ pub struct Core {
     accounts: Accounts,
     attempts: Attempts,
     leases: Leases,
+    marks: Marks,
     desk: Desk,
     pending: BTreeSet<Pending>,
     pending_grants: BTreeMap<LeaseId, (Vec<AccountRef>, Money)>,
@@ -137,6 +142,7 @@ impl Core {
             accounts: Accounts::default(),
             attempts: Attempts::default(),
             leases: Leases::default(),
+            marks: Marks::default(),
             desk: Desk::default(),
             pending: BTreeSet::new(),
             pending_grants: BTreeMap::new(),
@@ -259,10 +265,12 @@ impl Core {
             if ticked || self.policy_changed {
                 self.move_windows(epoch, out);
                 self.reclaim(epoch, out);
+                self.end_retired();
             }
             self.open_members(epoch, out);
             self.answer_ends(epoch, out);
             self.answer_returns(epoch, out);
+            self.recover(epoch, out);
             self.answer_requests(epoch, out);
             self.state_balances(epoch, out);
             self.look_for_alerts(epoch, out);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`core`] | the state machine of one partition: inputs in, effects out |
 //! | [`runner`] | a small asynchronous runner around it, over the two ports alone |
-//! | [`books`], [`alerts`] | how accounts stand and which alerts were raised, for people |
+//! | [`books`], [`holders`], [`alerts`] | how accounts and shims stand and which alerts were raised, for people |
 //! | [`reading`] | from where and in which order the three lanes are read |
 //! | [`invariants`] | what holds at every moment, L1 to L5 |
 //! | [`decode`] | a borrowed reading of the facts that make up nearly all of `spend` |
@@ -21,6 +21,7 @@ pub mod alerts;
 pub mod books;
 pub mod core;
 pub mod decode;
+pub mod holders;
 pub mod invariants;
 pub mod reading;
 pub mod runner;

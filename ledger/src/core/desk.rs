@@ -2,6 +2,7 @@
 //! when a record that answers it is read back, so a successor finds exactly what was left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, AlertKind, LeaseId, LeaseRequested, LeaseReturned, Phase};
@@ -53,6 +54,10 @@ pub(super) struct Desk {
     /// By incarnation: the offset that says that it ended.
     pub ends: BTreeMap<ProducerId, u64>,
     ended: BTreeSet<ProducerId>,
+}
+
+fn numbers_of(lease: LeaseId) -> RangeInclusive<(LeaseId, u64)> {
+    (lease, 0)..=(lease, u64::MAX)
 }
 
 impl Desk {
@@ -116,9 +121,19 @@ impl Desk {
         self.resolved.contains(&(lease, number))
     }
 
+    /// True while a question for the lease waits for an answer.
+    pub(super) fn is_asked(&self, lease: &LeaseId) -> bool {
+        self.asked.contains_key(lease)
+    }
+
+    /// True while a return of the lease waits for an answer.
+    pub(super) fn holds_returns(&self, lease: LeaseId) -> bool {
+        self.returns.range(numbers_of(lease)).next().is_some()
+    }
+
     /// What a lease's holder gave back and the log has not credited yet.
     pub(super) fn returning(&self, lease: LeaseId) -> Money {
-        let entries = self.returns.range((lease, 0)..=(lease, u64::MAX));
+        let entries = self.returns.range(numbers_of(lease));
         entries.filter(|(key, _)| !self.resolved.contains(key)).map(|(_, entry)| entry.amount).sum()
     }
 
@@ -130,12 +145,11 @@ impl Desk {
 
     /// The log has forgotten a lease.
     pub(super) fn forget(&mut self, lease: LeaseId) {
-        let (first, last) = ((lease, 0), (lease, u64::MAX));
-        let ours: Vec<_> = self.resolved.range(first..=last).copied().collect();
+        let ours: Vec<_> = self.resolved.range(numbers_of(lease)).copied().collect();
         for key in ours {
             self.resolved.remove(&key);
         }
-        let ours: Vec<_> = self.returns.range(first..=last).map(|(key, _)| *key).collect();
+        let ours: Vec<_> = self.returns.range(numbers_of(lease)).map(|(key, _)| *key).collect();
         for key in ours {
             self.returns.remove(&key);
         }
@@ -178,6 +192,8 @@ pub(super) enum Pending {
     Answer(LeaseId),
     /// A credit.
     Credit(LeaseId, u64),
+    /// A credit of what a dead holder left.
+    Recover(LeaseId),
     /// A close.
     Close(LeaseId),
     /// A revocation.

@@ -1,7 +1,7 @@
 //! Following `limits`: every record goes through the fold; what counts is noted here as well.
 
-use bursar_schemas::facts::{Fact, FindingKind, Phase, WindowMoved};
-use bursar_schemas::fold::{Ignored, Verdict, Void};
+use bursar_schemas::facts::{Fact, FindingKind, LeaseCredited, Phase, WindowMoved};
+use bursar_schemas::fold::{Ignored, Verdict, Void, is_recovery};
 use bursar_schemas::window::Span;
 use bursar_schemas::wire::Unreadable;
 
@@ -70,14 +70,16 @@ impl Core {
             Fact::LeaseRefused(refused) => {
                 self.tell(refused.read);
                 self.desk.answer(refused.lease);
+                self.marks.forget(&refused.lease);
             }
             Fact::LeaseCredited(credit) => {
                 self.tell(credit.read);
-                self.desk.resolve(credit.lease, credit.number);
+                self.answer_credit(credit);
             }
             Fact::LeaseRevoked(revoked) => self.leases.revoke(revoked.lease, self.now),
             Fact::LeaseClosed(closed) => {
                 self.desk.close(closed.lease);
+                self.marks.forget(&closed.lease);
                 self.end_lease(closed.lease);
             }
             Fact::IncarnationEnded(ended) => {
@@ -109,9 +111,18 @@ impl Core {
             }
             // A credit that the epoch wrote and the fold voids answers its return: it would be void again.
             (Fact::LeaseCredited(credit), Verdict::Void(void)) if void != Void::WrongEpoch => {
-                self.desk.resolve(credit.lease, credit.number);
+                self.answer_credit(credit);
             }
             _ => {}
+        }
+    }
+
+    /// A credit under the epoch, whether it counts or is void, is not written again.
+    fn answer_credit(&mut self, credit: &LeaseCredited) {
+        if is_recovery(credit.reason) {
+            self.marks.forget(&credit.lease);
+        } else {
+            self.desk.resolve(credit.lease, credit.number);
         }
     }
 
@@ -161,6 +172,7 @@ impl Core {
                 let live = std::mem::take(&mut self.accounts.slot_of(account).live);
                 for lease in live.into_iter().filter(|lease| self.fold.lease(lease).is_none()) {
                     self.leases.over(&lease);
+                    self.marks.forget(&lease);
                     self.desk.forget(lease);
                 }
                 self.accounts.close(account);
@@ -196,6 +208,7 @@ impl Core {
                 Pending::Answer(grant.lease)
             }
             Fact::LeaseRefused(refused) => Pending::Answer(refused.lease),
+            Fact::LeaseCredited(credit) if is_recovery(credit.reason) => Pending::Recover(credit.lease),
             Fact::LeaseCredited(credit) => Pending::Credit(credit.lease, credit.number),
             Fact::LeaseClosed(closed) => Pending::Close(closed.lease),
             Fact::LeaseRevoked(revoked) => Pending::Revoke(revoked.lease),

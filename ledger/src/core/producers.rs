@@ -155,6 +155,11 @@ impl Producers {
         self.running.remove(producer);
     }
 
+    /// Producers that have not ended.
+    pub(super) fn running(&self) -> impl Iterator<Item = ProducerId> {
+        self.running.iter().copied()
+    }
+
     /// When a producer wrote its last fact, by its own clock.
     pub(super) fn seen_at(&self, producer: &ProducerId) -> Option<Micros> {
         self.known.get(producer).map(|known| known.seen_at)

@@ -29,7 +29,7 @@ impl Core {
             let accounts = self.reclaimed_by(lease);
             let idle = |account: &AccountRef| self.leases.idle(&id, lease, account);
             let amount = accounts.iter().map(idle).min().unwrap_or(Money::ZERO);
-            if !amount.is_positive() || self.desk.is_resolved(id, NUMBER) || self.is_being_credited(id) {
+            if !amount.is_positive() || self.has_reclaimed(id) || self.is_being_credited(id) {
                 continue;
             }
             match self.leases.revoked_at(&id) {
@@ -51,16 +51,23 @@ impl Core {
     }
 
     /// True while a credit of the lease is under way, or a return of it waits for one.
-    fn is_being_credited(&self, lease: LeaseId) -> bool {
+    pub(super) fn is_being_credited(&self, lease: LeaseId) -> bool {
+        self.is_crediting(lease) || self.desk.holds_returns(lease)
+    }
+
+    fn is_crediting(&self, lease: LeaseId) -> bool {
         let credits = Pending::Credit(lease, 0)..=Pending::Credit(lease, u64::MAX);
-        let returns = (lease, 0)..=(lease, u64::MAX);
-        self.pending.range(credits).next().is_some() || self.desk.returns.range(returns).next().is_some()
+        self.pending.range(credits).next().is_some()
+    }
+
+    /// True when a time-out's credit of the lease was answered.
+    pub(super) fn has_reclaimed(&self, lease: LeaseId) -> bool {
+        self.desk.is_resolved(lease, NUMBER)
     }
 
     /// True while a credit is under way of a lease that a time-out has credited: what fits beside it is not known yet.
     pub(super) fn fills_up(&self, lease: LeaseId) -> bool {
-        let credits = Pending::Credit(lease, 0)..=Pending::Credit(lease, u64::MAX);
-        self.desk.is_resolved(lease, NUMBER) && self.pending.range(credits).next().is_some()
+        self.has_reclaimed(lease) && self.is_crediting(lease)
     }
 
     /// True while a time-out's credit of the lease is under way.

@@ -15,14 +15,15 @@ use super::desk::Desk;
 use super::leases::Leases;
 use super::plan::Owner;
 use super::producers::Producers;
+use super::recover::Marks;
 use super::{Config, Core};
 
 /// Where `limits`, `policy` and `spend` were read to.
 pub type Places = [Place; 3];
 
 /// What was read, in one order of fields for writing and reading.
-type Saved<F, P, B, N, O, R, A, T, L, D, S> =
-    (Places, F, P, (B, N, O), (R, A, T, L, D, S), (u64, u64, Vec<Vec<u8>>, bool));
+type Saved<F, P, B, N, O, R, A, T, L, M, D, S> =
+    (Places, F, P, (B, N, O), (R, A, T, L, M, D, S), (u64, u64, Vec<Vec<u8>>, bool));
 
 type Owned = Saved<
     Fold,
@@ -34,6 +35,7 @@ type Owned = Saved<
     Accounts,
     Attempts,
     Leases,
+    Marks,
     Desk,
     Alerts,
 >;
@@ -46,12 +48,20 @@ impl Core {
     pub fn save(&self, places: Places) -> Result<Vec<u8>, NotASnapshot> {
         let findings: Vec<Vec<u8>> =
             (self.findings.iter().cloned()).map(|finding| wire::encode(&finding.into())).collect();
-        let parts: Saved<_, _, _, _, _, _, _, _, _, _, _> = (
+        let parts: Saved<_, _, _, _, _, _, _, _, _, _, _, _> = (
             places,
             &self.fold,
             &self.policy,
             (&self.logged, &self.newest, self.plan.owners()),
-            (&self.producers, &self.accounts, &self.attempts, &self.leases, &self.desk, &self.alerts),
+            (
+                &self.producers,
+                &self.accounts,
+                &self.attempts,
+                &self.leases,
+                &self.marks,
+                &self.desk,
+                &self.alerts,
+            ),
             (self.read, self.told, findings, self.unreadable_run),
         );
         snapshot::write(&parts)
@@ -72,7 +82,8 @@ impl Core {
         planned.0.iter().for_each(|budget| core.log_limit(budget));
         core.newest = planned.1;
         core.plan.remember_owners(planned.2);
-        (core.producers, core.accounts, core.attempts, core.leases, core.desk, core.alerts) = parts;
+        (core.producers, core.accounts, core.attempts, core.leases, core.marks, core.desk, core.alerts) =
+            parts;
         (core.read, core.told) = (rest.0, rest.1);
         core.findings = (rest.2.iter())
             .filter_map(|bytes| match wire::decode(bytes) {

@@ -45,6 +45,7 @@ impl Core {
         let (counts, kind, span, detail) = match self.producers.take(head, value, hashing) {
             Taken::Fresh => return true,
             Taken::AfterGap { first, last } => {
+                self.marks.doubt(head.producer);
                 (true, FindingKind::Gap, (first, last), "numbers that never came")
             }
             Taken::Repeated { first: false } | Taken::Stranger { first: false } => return false,
@@ -81,9 +82,13 @@ impl Core {
         match fact {
             Fact::LeaseRequested(asked) if whose(asked.lease) => self.desk.ask(offset, asked),
             Fact::LeaseReturned(returned) if whose(returned.lease) => self.desk.give_back(offset, returned),
-            // A shim speaks for itself or for the predecessor whose spool it took over; either is certified,
-            // and the statement can cost leases, never money.
-            Fact::ShimEnded(ended) => self.desk.end(offset, ended.incarnation),
+            Fact::LeaseMarked(marked) if whose(marked.lease) => self.marks.state(marked.lease, marked.mark),
+            // A shim speaks for itself or for a predecessor whose spool it took over, which is locked for as long as
+            // its process lives; either is certified.
+            Fact::ShimEnded(ended) => {
+                self.desk.end(offset, ended.incarnation);
+                self.marks.end(ended.incarnation);
+            }
             Fact::ProducerHead(stated) => {
                 if !self.producers.head(stated, value, offset >= self.told) {
                     let detail = "a head whose signature or running hash does not hold";

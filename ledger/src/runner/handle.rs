@@ -10,11 +10,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::alerts::{AlertCounts, AlertState};
 use crate::books::AccountBooks;
 use crate::core::Standing;
+use crate::holders::HolderState;
 
 /// What a partition can be asked and told.
 pub(super) enum Ask {
     /// Its books.
     Books(oneshot::Sender<Vec<AccountBooks>>),
+    /// Who holds leases.
+    Holders(oneshot::Sender<Vec<HolderState>>),
     /// The latest alerts.
     Alerts(oneshot::Sender<Vec<AlertState>>),
     /// The oldest deliveries that are due, at most so many for each webhook.
@@ -120,6 +123,14 @@ impl LedgerHandle {
     /// When the ledger does not run.
     pub async fn books(&self) -> Result<Vec<AccountBooks>, NotRunning> {
         self.gather(Ask::Books).await
+    }
+
+    /// Shims that run or have left leases behind, in each partition.
+    ///
+    /// # Errors
+    /// When the ledger does not run.
+    pub async fn holders(&self) -> Result<Vec<HolderState>, NotRunning> {
+        self.gather(Ask::Holders).await
     }
 
     /// The latest alerts of all partitions, oldest first within each.

@@ -279,6 +279,7 @@ impl Keeper {
         match ask {
             // Whoever asked may have left: nothing is lost then.
             Ask::Books(answer) => drop(answer.send(self.core.books())),
+            Ask::Holders(answer) => drop(answer.send(self.core.holders())),
             Ask::Alerts(answer) => drop(answer.send(self.core.alerts())),
             Ask::Due(most, answer) => drop(answer.send(self.core.due_deliveries(most))),
             Ask::Told(report) => {
