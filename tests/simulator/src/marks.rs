@@ -32,6 +32,14 @@ marks! {
     LateMarker "broker: an epoch marker arrived after another instance's had counted",
     DuplicateMarker "broker: an epoch marker came twice",
     CrossReordered "broker: a reader saw a later record of another lane first",
+    // What marks recover.
+    Marked "marks: a mark was acknowledged",
+    AwaitedMark "marks: a request waited for one",
+    ReturnMarked "marks: a return was sent after its mark",
+    Recovered "marks: what a dead holder left went back",
+    RecoveredRetired "marks: what a retired holder left went back",
+    RecoveredPart "marks: what a dead holder left went back to a part of its path",
+    RetiredLate "marks: something of a retired holder arrived after the attestation",
     LostSuffix "broker: what a crashed ledger had under way was lost",
     // Faults of ledgers.
     LedgerCrashed "ledger: crashed and was restarted",

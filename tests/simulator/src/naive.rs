@@ -31,6 +31,8 @@ pub struct Naive {
     pub asked: HashMap<LeaseId, LeaseRequested>,
     /// Returns by lease and number, with their amount and offset.
     pub returned: HashMap<(LeaseId, u64), (i128, u64)>,
+    /// Marks by lease, in order: each with its offset.
+    pub marks: HashMap<LeaseId, Vec<(u64, i128)>>,
     /// Incarnations that are said to have ended.
     pub ended: HashSet<ProducerId>,
 }
@@ -85,11 +87,21 @@ impl Naive {
             Fact::LeaseReturned(it) => {
                 self.returned.entry((it.lease, it.number)).or_insert((it.amount.pico(), offset));
             }
+            Fact::LeaseMarked(it) => {
+                self.marks.entry(it.lease).or_default().push((offset, it.mark.pico()));
+            }
             Fact::ShimEnded(it) => {
                 self.ended.insert(it.incarnation);
             }
             _ => {}
         }
+    }
+
+    /// The highest mark of a lease below an offset of `spend`.
+    #[must_use]
+    pub fn mark(&self, lease: &LeaseId, below: u64) -> Option<i128> {
+        let marks = self.marks.get(lease)?.iter().filter(|(offset, _)| *offset < below);
+        marks.map(|(_, mark)| *mark).max()
     }
 
     fn each(&mut self, accounts: &[AccountRef], change: impl Fn(&mut Stand)) {

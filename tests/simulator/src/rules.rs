@@ -42,6 +42,14 @@ pub struct Granted {
     numbers: BTreeSet<(CreditReason, u64)>,
 }
 
+impl Granted {
+    /// True once what its dead holder left came back.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.numbers.iter().any(|(reason, _)| matches!(reason, CreditReason::Journal | CreditReason::Retired))
+    }
+}
+
 /// What follows from the log.
 #[derive(Debug, Default)]
 pub struct Rules {
@@ -184,6 +192,12 @@ impl Rules {
         if amount <= 0 || !rising || !known || lease.numbers.contains(&(it.reason, it.number)) {
             return false;
         }
+        let recovers = |reason| matches!(reason, CreditReason::Journal | CreditReason::Retired);
+        // What a holder left comes back once, and after its end.
+        let again = lease.numbers.iter().any(|(reason, _)| recovers(*reason));
+        if recovers(it.reason) && (again || !self.ended.contains(&it.lease.holder)) {
+            return false;
+        }
         let takes = |account: &&AccountRef| {
             let (_, mode) = self.limit(&account.budget);
             let recovery = self.limits.get(&account.budget).map_or(Recovery::Forfeit, |it| it.recovery);
@@ -220,6 +234,12 @@ impl Rules {
     #[must_use]
     pub fn limit(&self, budget: &str) -> (i128, Mode) {
         self.limits.get(budget).map_or((0, Mode::Hard), |limit| (limit.amount, limit.mode))
+    }
+
+    /// How a budget's stranded money comes back.
+    #[must_use]
+    pub fn recovery(&self, budget: &str) -> Recovery {
+        self.limits.get(budget).map_or(Recovery::Forfeit, |limit| limit.recovery)
     }
 
     /// True when an account must not be overspent.

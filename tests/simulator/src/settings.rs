@@ -78,6 +78,8 @@ pub struct Faults {
     pub skew: bool,
     /// Shims keep snapshots and start from them.
     pub snapshots: bool,
+    /// Shims that lost everything are retired.
+    pub retires: bool,
 }
 
 /// One world's settings.
@@ -143,6 +145,7 @@ fn faults(random: &mut Random) -> Faults {
         modes: on && random.once_in(2),
         skew: on && random.once_in(3),
         snapshots: random.once_in(2),
+        retires: on && random.once_in(2),
     }
 }
 
@@ -189,7 +192,8 @@ impl Settings {
         let slow = !calm && random.once_in(4);
         let scarce = random.once_in(2);
         let seconds = |count: i64| count * SECOND;
-        Self {
+        let mut budgets = budgets(random, scarce);
+        let world = Self {
             seed,
             shims: usize::try_from(random.within(1, 4)).unwrap_or(1),
             ledgers: usize::try_from(random.within(1, 3)).unwrap_or(1),
@@ -197,7 +201,7 @@ impl Settings {
             span,
             request_every: random.within(80_000, 400_000),
             usual_cents: random.pick(&[10, 40, 120]),
-            budgets: budgets(random, scarce),
+            budgets,
             delay: if slow { random.pick(&[300_000, 2_000_000]) } else { 20_000 },
             lag: if slow { random.pick(&[200_000, 1_000_000]) } else { 15_000 },
             batch: random.pick(&[1, 4, 32]),
@@ -224,7 +228,17 @@ impl Settings {
                 silence: Duration::from_secs(random.pick(&[4, 10])),
             },
             faults,
+        };
+        // Drawn last: what marks recover changes nothing else of a world.
+        if random.once_in(2) {
+            let blocks = |it: &&mut Budgeted| matches!(it.mode, Mode::Hard | Mode::Bounded);
+            for budget in budgets.iter_mut().filter(blocks) {
+                if !random.once_in(4) {
+                    budget.recovery = Recovery::Journal;
+                }
+            }
         }
+        Self { budgets, ..world }
     }
 
     /// A world without faults under an even load of fifty requests a second, with an amount a day for all of it.

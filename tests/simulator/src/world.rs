@@ -9,6 +9,7 @@ mod faults;
 mod heal;
 mod lanes;
 mod ledgers;
+mod marked;
 mod policy;
 mod recovery;
 mod requests;
@@ -108,6 +109,14 @@ enum Event {
         slot: usize,
         life: u32,
     },
+    /// A mark of a shim was acknowledged.
+    Marked {
+        slot: usize,
+        life: u32,
+        index: usize,
+    },
+    /// An operator retires an incarnation.
+    Retire(usize),
     Look(usize),
     Expire(usize, u32),
     End(usize, u32),
@@ -246,6 +255,8 @@ impl World {
             Event::ShimTurn { slot, life } => self.shim_turn(slot, life),
             Event::ShimStart { slot, again } => self.shim_start(slot, again),
             Event::ShimCrash { slot, life } => Ok(self.shim_crash(slot, life, true)),
+            Event::Marked { slot, life, index } => Ok(self.marked(slot, life, index)),
+            Event::Retire(writer) => Ok(self.retire(writer)),
             Event::Look(request) => self.look(request),
             Event::Expire(request, attempt) => self.expire(request, attempt),
             Event::End(request, attempt) => self.end(request, attempt),
@@ -377,6 +388,8 @@ impl Event {
             Self::Expire(request, _) => mix(17, request as u64),
             Self::End(request, _) => mix(18, request as u64),
             Self::Expiry(budget) => mix(19, budget as u64),
+            Self::Marked { slot, .. } => mix(20, slot as u64),
+            Self::Retire(writer) => mix(21, writer as u64),
         }
     }
 }

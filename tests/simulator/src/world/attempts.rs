@@ -48,6 +48,7 @@ impl World {
         }
         if let Some(lease) = lease {
             self.check_admission(slot, lease)?;
+            self.check_mark(lease, now.bound)?;
             self.truth.change(lease, self.now, |it| it.in_flight += now.bound);
         }
         self.note(|| {

@@ -142,7 +142,7 @@ impl World {
             CreditReason::Returned => named == Some(&(amount, cause)),
             // By the mode in force when it was written; a later change is no fault.
             CreditReason::TimedOut => self.settings.faults.modes || credit.accounts.iter().all(bounded),
-            CreditReason::Journal | CreditReason::Retired => true,
+            CreditReason::Journal | CreditReason::Retired => return self.check_recovery(offset, credit),
         };
         if fits {
             return Ok(());
@@ -198,6 +198,8 @@ impl World {
                 return Err(("what is credited was returned", detail));
             }
             CreditReason::Returned => {}
+            // It costs nothing that may yet be billed: that is checked after every step.
+            CreditReason::Journal | CreditReason::Retired if honest => self.note_recovery(credit, &path)?,
             reason => {
                 if reason == CreditReason::TimedOut && honest {
                     self.hit(Mark::Reclaimed);

@@ -112,6 +112,7 @@ impl World {
             }
         }
         self.check_alerts()?;
+        self.check_recovered(mark)?;
         self.check_returns(mark)
     }
 
@@ -129,7 +130,8 @@ impl World {
             let Some(lease) = self.rules.lease(&id) else { continue };
             for name in &lease.accounts {
                 let open = self.rules.window(name).is_some_and(|it| it.phase == Phase::Open)
-                    && !lease.reclaimed.contains(name);
+                    && !lease.reclaimed.contains(name)
+                    && !lease.is_recovered();
                 let credited = lease.credited.get(name).copied().unwrap_or(0);
                 if open && credited != sum {
                     let detail = format!("{id} returned {sum} and {credited} came back to {name:?}");

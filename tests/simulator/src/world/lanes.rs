@@ -82,6 +82,7 @@ impl World {
             self.at(at, Event::Arrive(writer));
         }
         if arrived > 0 {
+            self.acknowledge(writer);
             self.repeat(writer)?;
         }
         Ok(arrived > 0)

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{BudgetRaised, Fact, Head, KeyIssued, PolicyPublished, Role};
+use bursar_schemas::facts::{BudgetRaised, Fact, Head, KeyIssued, PolicyPublished, Role, ShimRetired};
 use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::money::Money;
 use bursar_schemas::policy::{Budget, Document, Each, Organisation, Project, Scope, Team};
@@ -132,6 +132,19 @@ impl World {
         for slot in 0..self.shims.len() {
             self.wake_shim_policy(slot);
         }
+    }
+
+    /// An operator attests that an incarnation can never run again.
+    pub(super) fn attest(&mut self, incarnation: ProducerId) {
+        let fact = ShimRetired {
+            head: self.policy_head(),
+            incarnation,
+            partition: 0,
+            spend_end: self.broker.spend.len() as u64,
+            author: "ada".into(),
+            reason: "its machine is gone".into(),
+        };
+        self.append_policy(fact.into());
     }
 
     pub(super) fn change_budget(&mut self, budget: usize, change: impl FnOnce(&mut Budgeted)) {

@@ -62,6 +62,7 @@ impl World {
         } else {
             place.disk.clear();
             place.kept = None;
+            self.retire_later(node.writer);
         }
         true
     }

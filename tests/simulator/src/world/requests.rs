@@ -1,7 +1,7 @@
 //! Requests: from arrival over waiting and attempts to their end, each decision the production core's.
 
 use bursar_gateway_shim::leases::GiveBack;
-use bursar_gateway_shim::limits::{Denied, Drawn, LimitsCore, Patience, Step, request_fact, return_fact};
+use bursar_gateway_shim::limits::{Denied, Drawn, LimitsCore, Patience, Step, request_facts, return_facts};
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{Fact, LeaseId, Reserved};
 use bursar_schemas::ids::RequestId;
@@ -180,13 +180,15 @@ impl World {
         let (amount, now) = (Money::from_pico(request.now().bound), Micros(self.now + self.shims[slot].skew));
         let Some(node) = &mut self.shims[slot].node else { return Ok(false) };
         let step = node.core.look(&drawn.path, amount, now, &mut patience);
+        let raises = node.core.take_raises();
         self.requests[index].state = State::Waiting(patience);
+        self.raise_marks(slot, raises);
         match step {
             Step::Got(lease, ahead) => {
                 if let Some(ask) = ahead {
                     self.hit(Mark::AskedAhead);
                     let head = self.shim_head(slot);
-                    if !self.write(slot, vec![request_fact(head, &ask)]) {
+                    if !self.write(slot, request_facts(&head, &ask)) {
                         self.shim_core(slot, |core| core.unask(&ask));
                     }
                 }
@@ -241,8 +243,8 @@ impl World {
         };
         self.hit(Mark::Asked);
         let head = self.shim_head(slot);
-        let mut facts: Vec<Fact> = given.iter().map(|given| return_fact(head.clone(), given)).collect();
-        facts.push(request_fact(head, &ask));
+        let mut facts: Vec<Fact> = given.iter().flat_map(|given| return_facts(&head, given)).collect();
+        facts.extend(request_facts(&head, &ask));
         if !self.write(slot, facts) {
             self.shim_core(slot, |core: &mut LimitsCore| {
                 core.unsent(given);
@@ -259,6 +261,9 @@ impl World {
             self.note(|| {
                 format!("shim {slot} returns {} of {} no {}", it.amount, it.lease.number, it.number)
             });
+            if it.mark.is_some() {
+                self.hit(Mark::ReturnMarked);
+            }
             let entry = (it.number, it.amount.pico());
             self.truth.change(it.lease, self.now, |lease| {
                 if !lease.returns.contains(&entry) {

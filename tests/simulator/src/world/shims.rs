@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bursar_gateway_shim::leases::GiveBack;
-use bursar_gateway_shim::limits::{LimitsCore, return_fact};
+use bursar_gateway_shim::leases::{GiveBack, Raise};
+use bursar_gateway_shim::limits::{LimitsCore, return_facts};
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{Fact, Head, LeaseId, Role};
 use bursar_schemas::ids::Generation;
@@ -64,6 +64,9 @@ pub(super) struct Node {
     pub written: Vec<Bytes>,
     /// Leases that it held when last looked at.
     held: Vec<LeaseId>,
+    /// Marks that it wrote, each with how many records it had written then; and how many are acknowledged.
+    pub raises: Vec<(u64, Raise)>,
+    pub acknowledged: usize,
     /// Requests that wait.
     pub waiting: BTreeSet<usize>,
     pub started: i64,
@@ -124,6 +127,8 @@ impl World {
             budgets: Vec::new(),
             written: Vec::new(),
             held: Vec::new(),
+            raises: Vec::new(),
+            acknowledged: 0,
             waiting: BTreeSet::new(),
             started: self.now,
         };
@@ -349,7 +354,7 @@ impl World {
             return;
         }
         let head = self.shim_head(slot);
-        let facts = given.iter().map(|given| return_fact(head.clone(), given)).collect();
+        let facts = given.iter().flat_map(|given| return_facts(&head, given)).collect();
         if !self.write(slot, facts) {
             self.hit(Mark::ReturnKept);
             self.shim_core(slot, |core| core.unsent(given));
