@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Shows budgets: limit = settled + reserved + leased idle + stranded + available.
     Budgets(Budgets),
+    /// Shows shims and what they hold; retires one that can never run again.
+    #[command(subcommand)]
+    Shims(Shims),
     /// Shows the latest alerts, oldest first, and what became of telling webhooks; the view `alerts` has them all.
     Alerts(Format),
     /// Shows the state of the running roles.
@@ -191,6 +194,21 @@ pub(crate) enum BudgetChange {
         budget: String,
         #[command(flatten)]
         why: Why,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Shims {
+    /// Lists shims that run, and those that have ended and left leases behind.
+    List(Format),
+    /// Attests, on record, that a shim can never run again: its machine or disk is gone. What it held above its marks
+    /// goes back to its budgets. If it does run again, hard budgets may be overspent.
+    Retire {
+        /// The incarnation, as `bursar shims list` shows it.
+        incarnation: String,
+        /// Why it can never run again; kept on record with who.
+        #[arg(long)]
+        reason: String,
     },
 }
 

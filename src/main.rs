@@ -60,6 +60,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Apply(apply) => commands::policy::apply(place, apply).await,
         Command::Keys(keys) => commands::keys::run(place, keys).await,
         Command::Budgets(budgets) => commands::budgets::run(place, budgets).await,
+        Command::Shims(shims) => commands::shims::run(place, shims).await,
         Command::Alerts(format) => commands::alerts::run(place, format).await,
         Command::Status(format) => commands::status::run(place, format).await,
         Command::Sql(sql) => commands::sql::run(place, sql).await,

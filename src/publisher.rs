@@ -2,6 +2,7 @@
 //! publishers at once cannot both win; a publication returns only when its effect was read back.
 
 mod change;
+mod retire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,7 +93,11 @@ impl Publisher {
     }
 
     async fn publish(&self, fact: Fact) -> Outcome<Arc<PolicyState>> {
-        let receipt = self.recorder.record([Draft { lane: LANE, fact }]).context("failed to publish")?;
+        self.publish_all(vec![Draft { lane: LANE, fact }]).await
+    }
+
+    async fn publish_all(&self, drafts: Vec<Draft>) -> Outcome<Arc<PolicyState>> {
+        let receipt = self.recorder.record(drafts).context("failed to publish")?;
         tokio::time::timeout(PATIENCE, receipt)
             .await
             .context("the journal did not acknowledge in time")??;

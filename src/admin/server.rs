@@ -2,6 +2,7 @@
 
 mod alerts;
 mod budgets;
+mod shims;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use bursar_ingest::content::Vault;
+use bursar_ledger::runner::LedgerHandle;
 use bursar_schemas::policy::Document;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use alerts::row as alert_row;
 pub(crate) use budgets::ChangeRequest;
+pub(crate) use shims::RetireRequest;
 
 use crate::exit::{Exit, Failure};
 use crate::publisher::{KeyRequest, Publisher};
@@ -52,6 +55,8 @@ pub(crate) struct Control {
     pub(crate) keeper: Option<Arc<Keeper>>,
     /// Captured content, without the keys to read it.
     pub(crate) vault: Option<Arc<Vault>>,
+    /// The ledger itself.
+    pub(crate) ledger: Option<LedgerHandle>,
     /// All accounts' books.
     pub(crate) budgets: Option<Probe>,
     /// The latest alerts.
@@ -106,6 +111,8 @@ pub(crate) fn router(control: Control, query: Option<Router>) -> Router {
         .route("/v1/budgets/{budget}/raise", post(budgets::raise))
         .route("/v1/budgets/{budget}/lower", post(budgets::lower))
         .route("/v1/budgets/{budget}/reset", post(budgets::reset))
+        .route("/v1/shims", get(shims::list))
+        .route("/v1/shims/{incarnation}/retire", post(shims::retire))
         .route("/v1/alerts", get(alerts::list))
         .route("/v1/roles", get(status))
         .merge(super::retention::routes())

@@ -10,6 +10,7 @@ pub(crate) mod policy;
 pub(crate) mod prove;
 pub(crate) mod retention;
 pub(crate) mod serve;
+pub(crate) mod shims;
 pub(crate) mod sql;
 pub(crate) mod stand_in;
 pub(crate) mod status;

@@ -53,6 +53,7 @@ impl Parts {
 
     pub(crate) fn add_ledger(&mut self, handle: LedgerHandle, publisher: Option<&Arc<Publisher>>) {
         self.control.publisher = publisher.cloned();
+        self.control.ledger = Some(handle.clone());
         let books = handle.clone();
         self.control.budgets = Some(probe(move || {
             let books = books.clone();

@@ -11,7 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
 use super::inventory::Inventory;
-use super::limits::{Causes, Refold};
+use super::limits::{Attested, Causes, Refold};
 use super::log::{Log, Sealed, get};
 use super::presence::name_of;
 use super::producers::Producers;
@@ -32,6 +32,8 @@ struct Walk<'a> {
     progress: Option<OnProgress>,
     done: (AtomicU64, AtomicU64),
     of: (u64, u64),
+    /// Known once `policy` was walked.
+    attested: Attested,
     /// True when lanes are walked from their start to their end.
     whole: bool,
 }
@@ -47,7 +49,8 @@ pub(super) async fn check(
     let chosen = chosen(log, options);
     let all = log.lanes.values().flatten().filter(|it| chosen.contains(&it.leaf));
     let of = all.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.bytes));
-    let walk = Walk {
+    let mut walk = Walk {
+        attested: Attested::default(),
         store,
         log,
         chosen: &chosen,
@@ -59,13 +62,18 @@ pub(super) async fn check(
     // What `limits` answers stands on `spend`, so that goes first.
     let mut causes: BTreeMap<u32, Causes> = BTreeMap::new();
     for lane in log.lanes.keys().filter(|(_, lane)| lane.topic == Topic::Spend) {
-        let found = walk.lane(*lane, inventory, None, report).await?;
+        let found = walk.lane(*lane, inventory, None, report).await?.0;
         // After a topic was made anew nobody can tell which life an offset means.
         if causes.insert(lane.1.partition, found).is_some() {
             causes.entry(lane.1.partition).and_modify(|causes| causes.whole = false);
         }
     }
-    for lane in log.lanes.keys().filter(|(_, lane)| lane.topic != Topic::Spend) {
+    // And what operators attested on `policy`.
+    for lane in log.lanes.keys().filter(|(_, lane)| lane.topic == Topic::Policy) {
+        walk.attested = walk.lane(*lane, inventory, None, report).await?.1;
+    }
+    let rest = |topic| !matches!(topic, Topic::Spend | Topic::Policy);
+    for lane in log.lanes.keys().filter(|(_, lane)| rest(lane.topic)) {
         walk.lane(*lane, inventory, causes.get(&lane.1.partition), report).await?;
     }
     if !walk.whole {
@@ -105,6 +113,7 @@ struct State<'a> {
     producers: Producers,
     refold: Option<Refold<'a>>,
     causes: Causes,
+    attested: Attested,
     report: Report,
 }
 
@@ -115,15 +124,16 @@ impl Walk<'_> {
         inventory: &Inventory,
         causes: Option<&Causes>,
         report: &mut Report,
-    ) -> Result<Causes, EvidenceError> {
+    ) -> Result<(Causes, Attested), EvidenceError> {
         let (generation, lane) = id;
-        let Some(sealed) = self.log.lanes.get(&id) else { return Ok(Causes::default()) };
+        let Some(sealed) = self.log.lanes.get(&id) else { return Ok(Default::default()) };
         let none = BTreeMap::new();
         let there = inventory.segments.get(&id).unwrap_or(&none);
         let mut state = State {
             producers: Producers::new(lane, self.log.deployment_keys.clone(), self.whole),
-            refold: (lane.topic == Topic::Limits).then(|| Refold::new(lane, causes)),
+            refold: (lane.topic == Topic::Limits).then(|| Refold::new(lane, causes, &self.attested)),
             causes: Causes::new(self.whole),
+            attested: Attested::default(),
             report: Report::default(),
         };
         if !self.whole {
@@ -150,7 +160,7 @@ impl Walk<'_> {
             refold.finish(&mut state.report);
         }
         report.merge(state.report);
-        Ok(state.causes)
+        Ok((state.causes, state.attested))
     }
 
     /// Reads an object and checks it, beside the runtime.
@@ -218,13 +228,16 @@ impl Walk<'_> {
         if !rows.lost.is_empty() {
             state.interrupt();
         }
-        let State { producers, refold, causes, report } = state;
+        let State { producers, refold, causes, attested, report } = state;
         producers.take_all(rows.each(), report);
         if let Some(refold) = refold {
             rows.each().for_each(|(offset, value)| refold.take(offset, value, report));
         }
         if producers.lane().topic == Topic::Spend {
             rows.each().for_each(|(offset, value)| causes.take(offset, value));
+        }
+        if producers.lane().topic == Topic::Policy {
+            rows.each().for_each(|(_, value)| attested.take(value));
         }
     }
 }

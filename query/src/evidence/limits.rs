@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bursar_schemas::avro::Avro as _;
-use bursar_schemas::facts::{AccountRef, Fact, LeaseId, LeaseRequested, LeaseReturned, ShimEnded};
-use bursar_schemas::fold::{Fold, Verdict, Void};
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{
+    AccountRef, Fact, IncarnationEnded, LeaseCredited, LeaseId, LeaseMarked, LeaseRequested, LeaseReturned,
+    ShimEnded,
+};
+use bursar_schemas::fold::{Fold, Verdict, Void, is_recovery};
 use bursar_schemas::ids::ProducerId;
+use bursar_schemas::money::Money;
 use bursar_schemas::position::Lane;
 use bursar_schemas::wire;
 use sha2::{Digest as _, Sha256};
@@ -15,6 +20,7 @@ use super::report::{Kind, Report};
 const LEASE_REQUESTED: u32 = 33;
 const LEASE_RETURNED: u32 = 34;
 const SHIM_ENDED: u32 = 35;
+const LEASE_MARKED: u32 = 36;
 
 /// What stands in `spend` and can be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +43,36 @@ fn path(accounts: &[AccountRef]) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
+/// What operators attested in `policy`.
+#[derive(Debug, Default)]
+pub(super) struct Attested {
+    /// Retired incarnations, by partition; with the end of `spend` that each attestation names.
+    retired: BTreeMap<(u32, ProducerId), Vec<u64>>,
+    /// Time of the newest fact: what comes later may not be sealed yet.
+    newest: Option<Micros>,
+}
+
+impl Attested {
+    pub(super) fn take(&mut self, value: &[u8]) {
+        let Ok(fact) = wire::decode(value) else { return };
+        self.newest = self.newest.max(Some(fact.head().at));
+        if let Fact::ShimRetired(it) = &fact {
+            self.retired.entry((it.partition, it.incarnation)).or_default().push(it.spend_end);
+        }
+    }
+
+    fn explains(&self, partition: u32, ended: &IncarnationEnded) -> bool {
+        let ends = self.retired.get(&(partition, ended.incarnation));
+        ends.is_some_and(|ends| ends.iter().any(|end| end.saturating_sub(1) == ended.cause))
+    }
+}
+
 /// The lease messages of one partition of `spend`, by offset.
 #[derive(Debug, Default)]
 pub(super) struct Causes {
     asked: HashMap<u64, Asked>,
+    /// Marks by lease, as their holders stated them; with their offsets.
+    marks: HashMap<LeaseId, Vec<(u64, Money)>>,
     /// First offset that is not known.
     pub(super) end: u64,
     /// True when every record up to the end was read.
@@ -62,12 +94,26 @@ impl Causes {
             Ok(LEASE_RETURNED) => {
                 LeaseReturned::decode(&mut datum).ok().map(|fact| Asked::Return(fact.lease, fact.number))
             }
+            Ok(LEASE_MARKED) => {
+                if let Ok(marked) = LeaseMarked::decode(&mut datum)
+                    && marked.lease.holder == marked.head.producer
+                {
+                    self.marks.entry(marked.lease).or_default().push((offset, marked.mark));
+                }
+                None
+            }
             Ok(SHIM_ENDED) => ShimEnded::decode(&mut datum).ok().map(|fact| Asked::End(fact.incarnation)),
             _ => None,
         };
         if let Some(asked) = asked {
             self.asked.insert(offset, asked);
         }
+    }
+
+    /// The highest mark of a lease below an offset.
+    fn mark(&self, lease: &LeaseId, below: u64) -> Option<Money> {
+        let marks = self.marks.get(lease)?.iter().filter(|(offset, _)| *offset < below);
+        marks.map(|(_, mark)| *mark).max()
     }
 }
 
@@ -77,6 +123,7 @@ pub(super) struct Refold<'a> {
     lane: Lane,
     fold: Fold,
     causes: Option<&'a Causes>,
+    attested: &'a Attested,
     /// False once the fold cannot go on.
     runs: bool,
     ahead: u64,
@@ -85,9 +132,9 @@ pub(super) struct Refold<'a> {
 }
 
 impl<'a> Refold<'a> {
-    pub(super) fn new(lane: Lane, causes: Option<&'a Causes>) -> Self {
+    pub(super) fn new(lane: Lane, causes: Option<&'a Causes>, attested: &'a Attested) -> Self {
         let (fold, void) = (Fold::default(), BTreeMap::new());
-        Self { lane, fold, causes, runs: true, ahead: 0, fenced: 0, void }
+        Self { lane, fold, causes, attested, runs: true, ahead: 0, fenced: 0, void }
     }
 
     /// A part of the lane could not be read: nothing that follows can be judged.
@@ -128,17 +175,24 @@ impl<'a> Refold<'a> {
     fn check_cause(&mut self, offset: u64, fact: &Fact, report: &mut Report) {
         let (cause, expected) = match fact {
             Fact::LeaseGranted(it) => (it.cause, Asked::Lease(it.lease, path(&it.accounts))),
+            Fact::LeaseCredited(it) if is_recovery(it.reason) => {
+                return self.check_recovery(offset, it, report);
+            }
             Fact::LeaseCredited(it) => match it.cause {
                 Some(cause) => (cause, Asked::Return(it.lease, it.number)),
                 None => return,
             },
+            Fact::IncarnationEnded(it) if self.attested.explains(self.lane.partition, it) => return,
             Fact::IncarnationEnded(it) => (it.cause, Asked::End(it.incarnation)),
             _ => return,
         };
         let Some(causes) = self.causes else { return };
+        // An operator's attestation may not be sealed yet.
+        let unsealed = matches!(fact, Fact::IncarnationEnded(_))
+            && self.attested.newest.is_none_or(|newest| newest <= fact.head().at);
         match causes.asked.get(&cause) {
             Some(asked) if *asked == expected => {}
-            None if cause >= causes.end || !causes.whole => self.ahead += 1,
+            None if cause >= causes.end || !causes.whole || unsealed => self.ahead += 1,
             _ => {
                 let detail = format!(
                     "{} says that it answers offset {cause} of spend, which asks for nothing of the kind",
@@ -147,6 +201,26 @@ impl<'a> Refold<'a> {
                 report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
             }
         }
+    }
+
+    /// What a dead holder left lies above the last mark that it stated.
+    fn check_recovery(&mut self, offset: u64, credit: &LeaseCredited, report: &mut Report) {
+        let Some(causes) = self.causes else { return };
+        if !causes.whole || credit.read > causes.end {
+            self.ahead += 1;
+            return;
+        }
+        let granted = self.fold.lease(&credit.lease).map_or(Money::ZERO, |lease| lease.amount);
+        let mark = causes.mark(&credit.lease, credit.read);
+        if mark.is_some_and(|mark| credit.amount <= granted.minus(mark)) {
+            return;
+        }
+        let mark = mark.map_or_else(|| "no mark".to_owned(), |mark| format!("a mark at ${mark}"));
+        let detail = format!(
+            "LeaseCredited gives back ${} of ${granted} that a holder left, where spend has {mark}",
+            credit.amount
+        );
+        report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
     }
 
     pub(super) fn finish(self, report: &mut Report) {
