@@ -107,7 +107,7 @@ async fn follow(settings: KafkaSettings, topic: Topic, mut stopped: watch::Recei
 }
 
 /// One record at a time to a topic of its own, and how long until it is read.
-async fn hops(brokers: String, stopped: watch::Receiver<bool>) -> Outcome<Samples> {
+pub(crate) async fn hops(brokers: String, stopped: watch::Receiver<bool>) -> Outcome<Samples> {
     let settings = KafkaSettings::new(&brokers, &format!("bench-hop-{}", std::process::id()));
     let plan = TopicPlan { replication: 1, min_insync: 1, ..TopicPlan::new(1) };
     ensure_topics(&settings, &plan).await?;

@@ -5,6 +5,7 @@
 //! things meanwhile; where processor time says more than the clock does, both are given.
 
 pub mod archive;
+pub mod cold;
 pub mod consume;
 pub mod cost;
 pub mod facts;

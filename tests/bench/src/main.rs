@@ -7,7 +7,7 @@ use std::time::Duration;
 use bursar_bench::product::On;
 use bursar_bench::upstream::Manner;
 use bursar_bench::{
-    Fault, Outcome, archive, consume, cost, feedback, latency, memory, proxy, storage, upstream,
+    Fault, Outcome, archive, cold, consume, cost, feedback, latency, memory, proxy, storage, upstream,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -78,6 +78,13 @@ enum Figure {
         a_second: u32,
         #[arg(long, default_value_t = 20)]
         seconds: u64,
+    },
+    /// The first request of a path that nobody has used before, beside one hop.
+    Cold {
+        #[command(flatten)]
+        subject: Subject,
+        #[arg(long, default_value_t = 300)]
+        paths: usize,
     },
     /// The ledger fed by Kafka beside a bare consumer.
     Consume {
@@ -168,6 +175,11 @@ async fn run(figure: Figure) -> Outcome {
             let (binary, on) = subject.resolve()?;
             let On::Kafka(brokers) = on else { return Err(Fault::from("--kafka is needed")) };
             feedback::run(&binary, &brokers, a_second, seconds).await
+        }
+        Figure::Cold { subject, paths } => {
+            let (binary, on) = subject.resolve()?;
+            let On::Kafka(brokers) = on else { return Err(Fault::from("--kafka is needed")) };
+            cold::run(&binary, &brokers, paths).await
         }
         Figure::Consume { kafka, attempts, rounds } => consume::run(&kafka, attempts, rounds).await,
         Figure::Archive { kafka, attempts, rounds } => archive::run(&kafka, attempts, rounds).await,

@@ -177,6 +177,24 @@ impl Product {
         run(command.args(arguments).env("BURSAR_DATA", self.folder.path()).env("BURSAR_SERVER", server))
     }
 
+    /// Publishes the policy with more of it.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn apply(&self, upstream: SocketAddr, more: &str) -> Outcome {
+        let file = self.folder.path().join("more.toml");
+        std::fs::write(&file, policy(upstream) + more)?;
+        self.command(&["apply", &file.display().to_string()]).map(|_| ())
+    }
+
+    /// The budgets as the ledger lists them.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn budgets(&self) -> Outcome<String> {
+        self.command(&["budgets", "--format", "csv"])
+    }
+
     /// Waits until every process of it rests.
     ///
     /// # Errors
