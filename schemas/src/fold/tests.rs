@@ -194,36 +194,30 @@ fn what_goes_back_goes_back_once() {
 #[test]
 fn a_credit_needs_a_reason_that_its_account_allows() {
     let mut log = Log::begun();
-    assert_eq!(log.grant(lease(1), &["day", "soft"], 4), Counted);
-    assert_eq!(log.grant(lease(2), &["day", "soft"], 4), Counted);
-    let forbidden = Broke(Void::CreditForbidden);
-    let rows = [
-        // A time-out reclaims nothing hard; the path's soft account is still credited.
-        (CreditReason::TimedOut, 1, Counted, 8, 7),
-        // Whoever lives may use what it holds yet.
-        (CreditReason::Journal, 1, forbidden, 8, 7),
-        (CreditReason::Retired, 1, forbidden, 8, 7),
-    ];
     let both = ["day", "soft"];
-    for (reason, number, verdict, day, soft) in rows {
-        assert_eq!(log.credit_for(reason, lease(1), number, &both, 1), verdict, "{reason}");
-        assert_eq!((log.committed("day"), log.committed("soft")), (dollars(day), dollars(soft)), "{reason}");
-    }
+    assert_eq!((log.grant(lease(1), &both, 4), log.grant(lease(2), &both, 4)), (Counted, Counted));
+    let (forbidden, before) = (Broke(Void::CreditForbidden), Broke(Void::CreditedBefore));
+    let credit = |log: &mut Log, (id, reason, number, verdict, day, soft)| {
+        let found = log.credit_for(reason, lease(id), number, &both, 1);
+        let committed = (log.committed("day"), log.committed("soft"));
+        assert_eq!(
+            (found, committed),
+            (verdict, (dollars(day), dollars(soft))),
+            "{reason} of {id} no {number}"
+        );
+    };
+    // A time-out reclaims nothing hard; the path's soft account is still credited.
+    credit(&mut log, (1, CreditReason::TimedOut, 1, Counted, 8, 7));
+    // Whoever lives may use what it holds yet.
+    credit(&mut log, (1, CreditReason::Journal, 1, forbidden, 8, 7));
+    credit(&mut log, (1, CreditReason::Retired, 1, forbidden, 8, 7));
     assert_eq!(log.end(SHIM), Counted);
-    let rows = [
-        // Marks give back nothing to a hard account that is to forfeit.
-        (CreditReason::Journal, 1, Counted, 8, 6),
-        // What a dead holder left comes back once, whoever says so and under whatever number.
-        (CreditReason::Retired, 1, Broke(Void::CreditedBefore), 8, 6),
-        (CreditReason::Journal, 2, Broke(Void::CreditedBefore), 8, 6),
-        (CreditReason::Retired, 2, Counted, 7, 5),
-    ];
-    for (row, (reason, id, verdict, day, soft)) in rows.into_iter().enumerate() {
-        // The third row tries the first lease again, under another number.
-        let (id, number) = if row == 2 { (1, id) } else { (id, 0) };
-        assert_eq!(log.credit_for(reason, lease(id), number, &both, 1), verdict, "row {row}");
-        assert_eq!((log.committed("day"), log.committed("soft")), (dollars(day), dollars(soft)), "row {row}");
-    }
+    // Marks give back nothing to a hard account that is to forfeit.
+    credit(&mut log, (1, CreditReason::Journal, 0, Counted, 8, 6));
+    // What a dead holder left comes back once, whoever says so and under whatever number.
+    credit(&mut log, (1, CreditReason::Retired, 0, before, 8, 6));
+    credit(&mut log, (1, CreditReason::Journal, 2, before, 8, 6));
+    credit(&mut log, (2, CreditReason::Retired, 0, Counted, 7, 5));
     let hard_alone = log.credit_for(CreditReason::TimedOut, lease(1), 2, &["day"], 1);
     assert_eq!(hard_alone, Broke(Void::CreditForbidden));
     // The same number counts once for each reason.
