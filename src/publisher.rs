@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bursar_schemas::facts::{Fact, Head, KeyIssued, KeyRevoked, PolicyPublished};
+use bursar_schemas::facts::{Fact, Head, KeyIssued, KeyRevoked, PartitionsSet, PolicyPublished};
 use bursar_schemas::ids::{Digest, Pseudonyms, hex};
 use bursar_schemas::policy::{Document, PolicyState};
 use bursar_schemas::ports::{Journal, JournalError};
@@ -70,12 +70,31 @@ impl Publisher {
         recorder: Arc<Recorder>,
         clock: Clock,
         pseudonyms: Pseudonyms,
-    ) -> anyhow::Result<Self> {
+    ) -> Outcome<Self> {
         let end = journal.bounds(LANE).await.context("failed to read the policy topic")?.end;
         let (sender, mut in_force) = watch::channel(InForce::default());
         tokio::spawn(follow(Arc::clone(&journal), sender));
         in_force.wait_for(|it| it.next >= end).await.context("failed to follow the policy topic")?;
-        Ok(Self { journal, recorder, clock, pseudonyms, in_force, turn: Mutex::new(()) })
+        let publisher = Self { journal, recorder, clock, pseudonyms, in_force, turn: Mutex::new(()) };
+        publisher.hold_to_partitions().await?;
+        Ok(publisher)
+    }
+
+    /// Records at the first start into how many partitions organisations are spread, and holds every later one to it.
+    async fn hold_to_partitions(&self) -> Outcome {
+        let found = self.journal.partitions(Topic::Spend).await.context("failed to read the spend topic")?;
+        let mut state = self.state();
+        if state.partitions.is_none() {
+            let head = self.head(state.version);
+            state = self.publish(PartitionsSet { head, partitions: found }.into()).await?;
+        }
+        match state.partitions {
+            Some(recorded) if recorded != found => Err(Failure::usage(anyhow::anyhow!(
+                "the topics have {found} partitions, and the policy topic says {recorded}: with another number organisations \
+                 would begin anew elsewhere, as if they had spent nothing. Go back to {recorded}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The policy in force, as read so far.
@@ -298,5 +317,46 @@ async fn follow_from(
         if sender.send(InForce { state: Arc::new(state.clone()), next: *next }).is_err() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use bursar_schemas::avro::Micros;
+    use bursar_schemas::facts::Role;
+    use bursar_schemas::ids::ProducerId;
+    use bursar_schemas::memory::MemoryJournal;
+    use bursar_schemas::producer::Identity;
+
+    use super::*;
+
+    async fn start(journal: &Arc<MemoryJournal>, number: u8) -> Outcome<Publisher> {
+        let identity = Identity::new(ProducerId([number; 16]), Role::Policy, [number; 32], &[9; 32]);
+        let recorder = Arc::new(Recorder::new(identity, Arc::clone(journal) as _));
+        let clock: Clock = Arc::new(|| Micros(0));
+        Publisher::start(Arc::clone(journal) as _, recorder, clock, Pseudonyms::new(&[0; 32])).await
+    }
+
+    #[tokio::test]
+    async fn the_number_of_partitions_is_recorded_once_and_held_to() {
+        let journal = Arc::new(MemoryJournal::new(4));
+        for number in 1..=2 {
+            assert_eq!(start(&journal, number).await.expect("it starts").state().partitions, Some(4));
+        }
+        let set = |value: &&Vec<u8>| matches!(wire::decode(value), Ok(Fact::PartitionsSet(_)));
+        let values: Vec<Vec<u8>> = journal.records(LANE).iter().map(|it| it.value.to_vec()).collect();
+        assert_eq!(values.iter().filter(set).count(), 1);
+        // The same policy beside topics that somebody has given more partitions.
+        let other = Arc::new(MemoryJournal::new(8));
+        let entry = |value: &Vec<u8>| bursar_schemas::ports::Entry {
+            lane: LANE,
+            value: value.clone().into(),
+            at: Micros(0),
+        };
+        let receipt = bursar_schemas::ports::Outlet::append(&*other, values.iter().map(entry).collect());
+        receipt.unwrap().await.unwrap();
+        let refused = start(&other, 3).await.err().expect("it does not start");
+        assert!(format!("{:#}", refused.error).contains("8 partitions, and the policy topic says 4"));
     }
 }

@@ -73,8 +73,18 @@ fn restore(world: &World) -> (PolicyState, Option<Place>) {
 
 impl Follower {
     fn put_in_force(&self) {
+        if self.other_partitions().is_some() {
+            return;
+        }
         *self.world.policy.write() = Policy::new(Directory::new(&self.state, &self.prices));
         tracing::info!(version = self.state.version, "policy in force");
+    }
+
+    /// Why nothing may be put in force: organisations would be sought in the wrong partitions.
+    fn other_partitions(&self) -> Option<String> {
+        let (own, recorded) = (self.world.config.partitions, self.state.partitions?);
+        (own != recorded)
+            .then(|| format!("this shim has {own} partitions, and the policy topic says {recorded}"))
     }
 
     /// Reads on; the result is why it must stop.
@@ -103,6 +113,9 @@ impl Follower {
                         tracing::warn!(offset = record.offset, %error, "a record of policy is no fact");
                     }
                 }
+            }
+            if let Some(reason) = self.other_partitions() {
+                return Ok(reason);
             }
             self.next = batch.next;
             if counted {

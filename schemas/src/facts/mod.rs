@@ -223,6 +223,7 @@ facts! {
     52 KeyRevoked Policy,
     53 BudgetRaised Policy,
     54 ShimRetired Policy,
+    55 PartitionsSet Policy,
     60 HoldPlaced Policy,
     61 HoldReleased Policy,
     62 SubjectErased Policy,

@@ -73,6 +73,15 @@ avro_record! {
         pub reason: String,
     }
 
+    /// Into how many partitions organisations are spread, by hash. Recorded once, at the first start: with another number
+    /// an organisation would begin anew in a partition that knows nothing of what it has spent.
+    pub struct PartitionsSet {
+        /// What every fact begins with.
+        pub head: Head,
+        /// How many partitions `requests`, `routes`, `spend` and `limits` have.
+        pub partitions: u32,
+    }
+
     /// A budget's limit was raised (or lowered, below nothing) until a time.
     pub struct BudgetRaised {
         /// What every fact begins with.

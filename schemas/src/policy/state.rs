@@ -69,6 +69,8 @@ pub struct PolicyState {
     pub raises: Vec<Raise>,
     /// Incarnations that an operator retired, by partition; with the end of `spend` at that time.
     pub retired: BTreeMap<u32, BTreeMap<ProducerId, u64>>,
+    /// Into how many partitions organisations are spread; none before the first start has recorded it.
+    pub partitions: Option<u32>,
     seen: BTreeMap<ProducerId, u64>,
 }
 
@@ -111,6 +113,7 @@ impl PolicyState {
                 Some(key) if key.revoked.is_none() => key.revoked = Some((head.at, revoked.author.clone())),
                 _ => return PolicyVerdict::Ignored,
             },
+            Fact::PartitionsSet(set) if self.partitions.is_none() => self.partitions = Some(set.partitions),
             Fact::ShimRetired(retired) => {
                 // Once is enough: what it had acknowledged by then is all that there is.
                 let of = self.retired.entry(retired.partition).or_default();

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::avro::Micros;
 use crate::facts::{
     About, BudgetRaised, Currency, Fact, Head, HoldPlaced, HoldReleased, KeyIssued, KeyRevoked,
-    PolicyPublished, ProducerHead, ProducerOpened, Role, ShimRetired, SubjectErased,
+    PartitionsSet, PolicyPublished, ProducerHead, ProducerOpened, Role, ShimRetired, SubjectErased,
 };
 use crate::ids::{Digest, ProducerId, Pseudonym, RequestId, Signature};
 use crate::money::Money;
@@ -90,7 +90,7 @@ fn of_producers() -> [Fact; 2] {
     ]
 }
 
-fn of_policy() -> [Fact; 5] {
+fn of_policy() -> [Fact; 6] {
     [
         PolicyPublished {
             head: head(Role::Policy, 50),
@@ -132,6 +132,7 @@ fn of_policy() -> [Fact; 5] {
             reason: text("its machine burnt down"),
         }
         .into(),
+        PartitionsSet { head: head(Role::Policy, 55), partitions: 12 }.into(),
     ]
 }
 
