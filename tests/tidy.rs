@@ -31,7 +31,7 @@ fn files() -> Vec<(String, Option<String>)> {
                 if !GENERATED.contains(&name.as_str()) {
                     folders.push(path);
                 }
-            } else {
+            } else if !GENERATED.contains(&name.as_str()) {
                 let text = String::from_utf8(std::fs::read(root().join(&path)).unwrap()).ok();
                 files.push((path.into_os_string().into_string().unwrap(), text));
             }

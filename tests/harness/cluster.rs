@@ -214,7 +214,7 @@ impl Cluster {
             ("kafka.replication", "1".to_owned()),
             ("kafka.min_insync_replicas", "1".to_owned()),
             ("kafka.dev", "true".to_owned()),
-            ("ledger.takeover_seconds", "1".to_owned()),
+            ("ledger.takeover_seconds", "3".to_owned()),
             ("archive.url", quoted(&format!("s3://{}/{own}", s3["BUCKET"]))),
             ("archive.seal_seconds", "1".to_owned()),
         ] {
