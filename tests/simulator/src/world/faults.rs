@@ -182,6 +182,13 @@ impl World {
     fn crash_shim(&mut self, slot: usize, down: i64, disk: bool, again: bool) -> bool {
         let slot = slot % self.shims.len();
         let life = self.shims[slot].life;
+        if !disk && self.settings.faults.retires {
+            // It dies while it writes: some of that arrives after everything else is over.
+            self.heads(slot, false);
+            if let Some(node) = &self.shims[slot].node {
+                self.broker.writers[node.writer].held_until = self.now + 4 * SECOND;
+            }
+        }
         let crashed = self.shim_crash(slot, life, disk);
         if crashed {
             self.at(self.now + down, Event::ShimStart { slot, again });

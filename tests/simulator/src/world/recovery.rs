@@ -32,7 +32,7 @@ impl World {
         from.gone = true;
         // What was not sent yet is on the disk only.
         let kept = usize::try_from(crate::random::mix(self.settings.seed, from.arrived) % 3).unwrap_or(0);
-        from.under_way.truncate(kept);
+        from.under_way.truncate(if disk { kept } else { kept.max(1) });
         let producer = from.id;
         let mut open = Vec::new();
         for request in &node.waiting {
