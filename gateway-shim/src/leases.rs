@@ -220,7 +220,9 @@ impl LeaseBook {
         let held = self.leases.get_mut(&number)?;
         held.reserved = held.reserved.plus(amount);
         held.used_at = now;
-        self.raise_ahead(number, amount);
+        if held.mark.is_some() {
+            self.raise_ahead(number, amount);
+        }
         Some(LeaseId { holder: self.holder, number })
     }
 

@@ -99,10 +99,13 @@ impl Limits {
         self.inner.lock().unsent(returns);
     }
 
-    /// A mark was acknowledged, or was not taken.
+    /// A mark was acknowledged, or was not taken. Only the first wakes those who wait: they would try the second again at
+    /// once, and again.
     pub(crate) fn raised(&self, raise: Raise, acknowledged: bool) {
         self.inner.lock().raised(raise, acknowledged);
-        self.changed.notify_waiters();
+        if acknowledged {
+            self.changed.notify_waiters();
+        }
     }
 
     pub(crate) fn stop(&self, reason: String) {

@@ -186,6 +186,7 @@ impl Core {
             Input::Told(told) => self.tell_of_delivery(told, out),
             Input::Ready => {
                 self.leases.sweep();
+                self.sweep_marks();
                 self.claim(out);
             }
             Input::Pause { now } => {

@@ -159,6 +159,7 @@ fn nothing_is_recovered_from_one_whose_facts_are_missing() {
     world.mark("7");
     let accounts = [account("forfeits"), account("recovers")];
     world.shim.reserve("b", &accounts, Some(1), money("1"), &mut world.logs);
+    world.mark("6");
     world.wait(1);
     world.succeed();
     world.wait(10);

@@ -26,6 +26,8 @@ pub(super) struct Marks {
     /// Holders whose end `spend` states, or an operator, once all their marks were read. The word of `limits` alone is not
     /// enough: a confused ledger may have ended one that lives.
     ended: BTreeSet<ProducerId>,
+    /// Holders of whose facts some are missing.
+    doubted: BTreeSet<ProducerId>,
     /// How many marks were kept when they were looked through last.
     swept: usize,
 }
@@ -33,6 +35,9 @@ pub(super) struct Marks {
 impl Marks {
     /// A holder stated a mark. A copy may come late: marks only rise.
     pub(super) fn state(&mut self, lease: LeaseId, mark: Money) {
+        if self.doubted.contains(&lease.holder) {
+            return;
+        }
         let known = self.of.entry(lease).or_insert(mark);
         *known = mark.max(*known);
     }
@@ -47,8 +52,9 @@ impl Marks {
         self.of.remove(lease);
     }
 
-    /// Some of a holder's facts are missing: marks may be among them.
+    /// Some of a holder's facts are missing: marks may be among them, and nothing of it is recovered.
     pub(super) fn doubt(&mut self, holder: ProducerId) {
+        self.doubted.insert(holder);
         for lease in self.leases_of(holder) {
             self.of.remove(&lease);
         }
@@ -97,6 +103,11 @@ impl Core {
                 self.recover_lease(epoch, lease, out);
             }
         }
+        self.sweep_marks();
+    }
+
+    /// Forgets marks from which nothing can come back any more.
+    pub(super) fn sweep_marks(&mut self) {
         let (fold, desk) = (&self.fold, &self.desk);
         self.marks.sweep(|lease| match fold.lease(lease) {
             Some(state) => !state.closed && !state.is_recovered(),
