@@ -223,6 +223,7 @@ proptest! {
             let mut framed = vec![0];
             framed.extend_from_slice(&id.to_be_bytes());
             framed.extend_from_slice(&noise);
+            prop_assert_eq!(wire::glance(&framed), wire::decode(&framed).map(|fact| wire::Front::of(&fact)));
             if let Ok(fact) = wire::decode(&framed) {
                 // Whatever is taken for a fact has an encoding that reads as the same fact.
                 prop_assert_eq!(wire::decode(&wire::encode(&fact)).unwrap(), fact);
@@ -235,14 +236,20 @@ proptest! {
 fn cut_or_flipped_bytes_never_panic() {
     for fact in samples::facts() {
         let bytes = wire::encode(&fact);
+        assert_eq!(wire::glance(&bytes), Ok(wire::Front::of(&fact)));
         for length in 0..bytes.len() {
-            assert!(wire::decode(&bytes[..length]).is_err(), "{} cut at {length} was read", fact.kind());
+            let read = wire::decode(&bytes[..length]);
+            assert!(read.is_err(), "{} cut at {length} was read", fact.kind());
+            assert_eq!(wire::glance(&bytes[..length]).err(), read.err(), "{} cut at {length}", fact.kind());
         }
         for index in 0..bytes.len() {
             for bit in 0..8 {
                 let mut flipped = bytes.clone();
                 flipped[index] ^= 1 << bit;
-                if let Ok(other) = wire::decode(&flipped) {
+                let read = wire::decode(&flipped);
+                let front = read.as_ref().map(wire::Front::of).map_err(Clone::clone);
+                assert_eq!(wire::glance(&flipped), front, "{} flipped at {index}", fact.kind());
+                if let Ok(other) = read {
                     assert_ne!(other, fact, "{} has two encodings, at byte {index}", fact.kind());
                 }
             }

@@ -48,10 +48,10 @@ pub trait Avro: Sized {
     /// # Errors
     /// Whatever makes the bytes not an encoding of this type.
     fn decode(input: &mut &[u8]) -> Result<Self, AvroError>;
-    /// Passes over the value at the front of `input`, making nothing of it: texts are not checked to be UTF-8.
+    /// Passes over the value at the front of `input`, making nothing of it; refuses what [`Avro::decode`] refuses.
     ///
     /// # Errors
-    /// When the bytes end within it.
+    /// As [`Avro::decode`].
     fn skip(input: &mut &[u8]) -> Result<(), AvroError> {
         Self::decode(input).map(drop)
     }
@@ -74,6 +74,17 @@ pub fn put_long(value: i64, out: &mut Vec<u8>) {
 /// When the bytes end early or the number needs more than 64 bits.
 #[inline]
 pub fn take_long(input: &mut &[u8]) -> Result<i64, AvroError> {
+    // Lengths, branches and most counts take one byte.
+    if let Some((byte, rest)) = input.split_first()
+        && byte & 0x80 == 0
+    {
+        *input = rest;
+        return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+    }
+    take_longer(input)
+}
+
+fn take_longer(input: &mut &[u8]) -> Result<i64, AvroError> {
     let mut value: u64 = 0;
     for (index, byte) in input.iter().enumerate().take(10) {
         if index == 9 && *byte > 1 {
@@ -221,8 +232,11 @@ impl Avro for String {
         let text = std::str::from_utf8(take_bytes(input)?).map_err(|_| AvroError::Utf8)?;
         Ok(text.to_owned())
     }
+    #[inline]
     fn skip(input: &mut &[u8]) -> Result<(), AvroError> {
-        take_bytes(input).map(drop)
+        let bytes = take_bytes(input)?;
+        // Most texts are short and plain, which is quicker to see.
+        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() { Ok(()) } else { Err(AvroError::Utf8) }
     }
 }
 
@@ -318,6 +332,17 @@ impl<T: Avro> Avro for Vec<T> {
             items.reserve_exact(count.min(64));
             for _ in 0..count {
                 items.push(T::decode(input)?);
+            }
+        }
+    }
+    fn skip(input: &mut &[u8]) -> Result<(), AvroError> {
+        loop {
+            let count = take_block(input)?;
+            if count == 0 {
+                return Ok(());
+            }
+            for _ in 0..count {
+                T::skip(input)?;
             }
         }
     }

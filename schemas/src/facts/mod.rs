@@ -168,6 +168,17 @@ macro_rules! facts {
                 }
             }
 
+            /// Passes over the Avro datum of the kind with that schema id, whose name it gives; none for an unknown id.
+            ///
+            /// # Errors
+            /// As [`Fact::decode`].
+            pub fn skip(schema_id: u32, input: &mut &[u8]) -> Option<(&'static str, Result<(), AvroError>)> {
+                match schema_id {
+                    $( $id => Some((stringify!($name), $name::skip(input))), )+
+                    _ => None,
+                }
+            }
+
             /// The Avro schema of the kind with that schema id.
             #[must_use]
             pub fn schema(schema_id: u32) -> Option<serde_json::Value> {
