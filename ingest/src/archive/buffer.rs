@@ -232,7 +232,7 @@ impl Draft {
             for row in &rows {
                 root.push(&row.value);
                 if let Ok(fact) = &row.fact {
-                    let at = fact.head().at.0;
+                    let at = fact.at.0;
                     times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
                 }
             }

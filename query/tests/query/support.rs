@@ -227,7 +227,7 @@ pub fn segment(
     let rows: Vec<Row> = records.into_iter().map(|record| Row::read(record, standings)).collect();
     let batch = columns::batch(lane.topic, generation, lane.partition, &rows).unwrap();
     let times: Vec<i64> =
-        rows.iter().filter_map(|row| row.fact.as_ref().ok()).map(|fact| fact.head().at.0).collect();
+        rows.iter().filter_map(|row| row.fact.as_ref().ok()).map(|fact| fact.at.0).collect();
     let footer = Footer {
         version: 1,
         generation,

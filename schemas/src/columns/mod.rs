@@ -17,19 +17,21 @@ mod tests;
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BinaryBuilder, BooleanBuilder, Int64Builder, StringBuilder};
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::BooleanBufferBuilder;
 use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
 
-use self::builder::{Builder, is_present};
+use self::builder::{Column, Runs, is_present, take_all};
 use self::layout::{Layout, Step, layout};
+use self::shape::Shape;
 use crate::avro::{AvroError, Micros};
-use crate::facts::Fact;
 use crate::ids::Generation;
 use crate::ports::Record;
 use crate::position::Topic;
-use crate::wire::{self, Unreadable};
+use crate::wire::{self, Front, Unreadable};
 
 pub use self::standing::{Standing, Standings};
 
@@ -46,8 +48,8 @@ pub struct Row {
     pub at: Micros,
     /// Its bytes.
     pub value: Bytes,
-    /// The fact, or why there is none.
-    pub fact: Result<Fact, Unreadable>,
+    /// Which fact it is, or why it is none.
+    pub fact: Result<Front, Unreadable>,
     /// Where it stands in its producer's numbering.
     pub standing: Standing,
 }
@@ -56,7 +58,7 @@ impl Row {
     /// Reads the lane's next record and places it.
     #[must_use]
     pub fn read(record: Record, standings: &mut Standings) -> Self {
-        let fact = wire::decode(&record.value);
+        let fact = wire::glance(&record.value);
         let standing = fact.as_ref().map_or(Standing::New, |fact| standings.observe(fact));
         Self { offset: record.offset, at: record.at, value: record.value, fact, standing }
     }
@@ -112,101 +114,171 @@ pub fn batch(
     partition: u32,
     rows: &[Row],
 ) -> Result<RecordBatch, ArrowError> {
-    let bytes: usize = rows.iter().map(|row| row.value.len()).sum();
-    if u64::try_from(bytes).unwrap_or(u64::MAX) > LARGEST_BATCH {
-        return Err(ArrowError::InvalidArgumentError(format!("{bytes} bytes are too many for one batch")));
-    }
-    let layout = layout(topic);
-    let mut columns = record_columns(generation, partition, rows)?;
-    columns.extend(fact_columns(layout, rows)?);
-    RecordBatch::try_new(Arc::clone(&layout.schema), columns)
+    let mut table = Table::new(topic, generation, partition)?;
+    rows.iter().try_for_each(|row| table.push(row))?;
+    table.take()
 }
 
 fn signed(number: u64) -> Result<i64, ArrowError> {
     i64::try_from(number).map_err(|_| ArrowError::CastError(format!("{number} is beyond 64 signed bits")))
 }
 
-fn record_columns(generation: Generation, partition: u32, rows: &[Row]) -> Result<Vec<ArrayRef>, ArrowError> {
-    let partition =
-        i32::try_from(partition).map_err(|_| ArrowError::CastError(format!("partition {partition}")))?;
-    let offsets = rows.iter().map(|row| signed(row.offset)).collect::<Result<Vec<_>, _>>()?;
-    let mut values = BinaryBuilder::new();
-    let mut kinds = StringBuilder::new();
-    let mut reasons = StringBuilder::new();
-    let mut duplicates = BooleanBuilder::new();
-    let mut missing = Int64Builder::new();
-    for row in rows {
-        values.append_value(&row.value);
-        kinds.append_option(row.fact.as_ref().ok().map(Fact::kind));
-        reasons.append_option(row.fact.as_ref().err().map(ToString::to_string));
-        duplicates.append_value(row.standing == Standing::Duplicate);
+/// Rows of one partition, gathered column by column as they come.
+#[derive(Debug)]
+pub struct Table {
+    layout: &'static Layout,
+    generation: String,
+    partition: i32,
+    rows: usize,
+    bytes: u64,
+    offsets: Vec<i64>,
+    times: Vec<i64>,
+    values: Runs,
+    kinds: Column,
+    reasons: Column,
+    duplicates: BooleanBufferBuilder,
+    missing: Vec<i64>,
+    facts: Vec<Column>,
+    /// Columns that say the same in every row, of as many rows as were ever needed.
+    repeated: Option<(Int32Array, StringArray)>,
+}
+
+impl Table {
+    /// Without rows.
+    ///
+    /// # Errors
+    /// When the partition's number does not fit its column.
+    pub fn new(topic: Topic, generation: Generation, partition: u32) -> Result<Self, ArrowError> {
+        let partition =
+            i32::try_from(partition).map_err(|_| ArrowError::CastError(format!("partition {partition}")))?;
+        let layout = layout(topic);
+        Ok(Self {
+            layout,
+            generation: generation.to_string(),
+            partition,
+            rows: 0,
+            bytes: 0,
+            offsets: Vec::new(),
+            times: Vec::new(),
+            values: Runs::new(),
+            kinds: Column::new(&Shape::Text),
+            reasons: Column::new(&Shape::Text),
+            duplicates: BooleanBufferBuilder::new(0),
+            missing: Vec::new(),
+            facts: layout.columns.iter().map(|column| Column::new(&column.shape)).collect(),
+            repeated: None,
+        })
+    }
+
+    /// Rows gathered.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of their values.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds the next row. After an error the table is of no use any more.
+    ///
+    /// # Errors
+    /// When the values are larger than [`LARGEST_BATCH`] in all, a number does not fit its column, or the row's bytes
+    /// are not those of its fact.
+    pub fn push(&mut self, row: &Row) -> Result<(), ArrowError> {
+        self.bytes = self.bytes.saturating_add(u64::try_from(row.value.len()).unwrap_or(u64::MAX));
+        if self.bytes > LARGEST_BATCH {
+            return Err(ArrowError::InvalidArgumentError(format!(
+                "{} bytes are too many for one batch",
+                self.bytes
+            )));
+        }
+        self.offsets.push(signed(row.offset)?);
+        self.times.push(row.at.0);
+        self.values.push(&row.value);
+        self.duplicates.append(row.standing == Standing::Duplicate);
         // A forged number can be as large as it likes; the column holds what it can.
-        missing.append_value(match row.standing {
+        self.missing.push(match row.standing {
             Standing::AfterGap { missing } => i64::try_from(missing).unwrap_or(i64::MAX),
             Standing::New | Standing::Duplicate => 0,
         });
-    }
-    let generation = generation.to_string();
-    Ok(vec![
-        Arc::new(Int64Array::from(offsets)),
-        Arc::new(Int32Array::from(vec![partition; rows.len()])),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|_| &generation))),
-        Arc::new(
-            TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.at.0)).with_timezone("UTC"),
-        ),
-        Arc::new(values.finish()),
-        Arc::new(kinds.finish()),
-        Arc::new(reasons.finish()),
-        Arc::new(duplicates.finish()),
-        Arc::new(missing.finish()),
-    ])
-}
-
-fn fact_columns(layout: &Layout, rows: &[Row]) -> Result<Vec<ArrayRef>, ArrowError> {
-    let mut builders: Vec<Builder> =
-        layout.columns.iter().map(|column| Builder::new(&column.shape)).collect();
-    for (index, row) in rows.iter().enumerate() {
-        if let Ok(fact) = &row.fact {
-            let id = fact.schema_id();
-            let mut datum = row.value.get(wire::FRAME..).unwrap_or_default();
-            let read = follow(layout.plan(id), &mut builders, index, &mut datum);
-            // Of a fact that does not belong on the topic only the front is read.
-            let left = if layout.carries(id) { datum.len() } else { 0 };
-            if let Some(error) = read.err().or((left > 0).then_some(AvroError::Left(left))) {
-                let offset = row.offset;
-                return Err(ArrowError::ParseError(format!("offset {offset} is not its fact: {error}")));
+        match &row.fact {
+            Ok(fact) => {
+                self.kinds.write(self.rows, fact.kind);
+                self.read(row.offset, fact.schema_id, &row.value)?;
             }
+            Err(reason) => self.reasons.write(self.rows, &reason.to_string()),
         }
-        for builder in builders.iter_mut().filter(|builder| builder.len() == index) {
-            builder.push_null();
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn read(&mut self, offset: u64, schema_id: u32, value: &[u8]) -> Result<(), ArrowError> {
+        let mut datum = value.get(wire::FRAME..).unwrap_or_default();
+        let read = follow(self.layout.plan(schema_id), &mut self.facts, self.rows, &mut datum);
+        // Of a fact that does not belong on the topic only the front is read.
+        let left = if self.layout.carries(schema_id) { datum.len() } else { 0 };
+        match read.err().or((left > 0).then_some(AvroError::Left(left))) {
+            Some(error) => Err(ArrowError::ParseError(format!("offset {offset} is not its fact: {error}"))),
+            None => Ok(()),
         }
     }
-    builders.into_iter().map(Builder::finish).collect()
+
+    fn repeated(&mut self) -> (Int32Array, StringArray) {
+        let rows = self.rows;
+        if let Some((partitions, generations)) = self.repeated.as_ref().filter(|(held, _)| held.len() >= rows)
+        {
+            return (partitions.slice(0, rows), generations.slice(0, rows));
+        }
+        let partitions = Int32Array::from(vec![self.partition; rows]);
+        let generations = StringArray::from_iter_values(std::iter::repeat_n(&self.generation, rows));
+        self.repeated.insert((partitions, generations)).clone()
+    }
+
+    /// The rows gathered so far; begins anew.
+    ///
+    /// # Errors
+    /// When what was gathered does not make columns.
+    pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
+        let (partitions, generations) = self.repeated();
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let times = TimestampMicrosecondArray::from(take_all(&mut self.times)).with_timezone("UTC");
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(take_all(&mut self.offsets))),
+            Arc::new(partitions),
+            Arc::new(generations),
+            Arc::new(times),
+            self.values.take_binary()?,
+            self.kinds.take(rows)?,
+            self.reasons.take(rows)?,
+            Arc::new(BooleanArray::new(self.duplicates.finish(), None)),
+            Arc::new(Int64Array::from(take_all(&mut self.missing))),
+        ];
+        for column in &mut self.facts {
+            columns.push(column.take(rows)?);
+        }
+        RecordBatch::try_new(Arc::clone(&self.layout.schema), columns)
+    }
 }
 
 /// Reads one fact into row `row` of the columns. Where two fields go to one column, the first that is there stays.
-fn follow(steps: &[Step], builders: &mut [Builder], row: usize, input: &mut &[u8]) -> Result<(), AvroError> {
+fn follow(steps: &[Step], columns: &mut [Column], row: usize, input: &mut &[u8]) -> Result<(), AvroError> {
     for step in steps {
         match step {
             Step::Spread(inner) => {
                 if is_present(input)? {
-                    follow(inner, builders, row, input)?;
+                    follow(inner, columns, row, input)?;
                 }
             }
             Step::Cell(column, shape) => {
-                let inner = if let shape::Shape::Maybe(inner) = shape {
-                    if !is_present(input)? {
-                        continue;
-                    }
-                    inner
+                let column = columns.get_mut(*column).ok_or(AvroError::Range("column"))?;
+                if column.has(row) {
+                    Column::new(shape).read(0, shape, input)?;
                 } else {
-                    shape
-                };
-                let builder = builders.get_mut(*column).ok_or(AvroError::Range("column"))?;
-                if builder.len() == row {
-                    builder.read(inner, input)?;
-                } else {
-                    Builder::new(inner).read(inner, input)?;
+                    column.read(row, shape, input)?;
                 }
             }
         }

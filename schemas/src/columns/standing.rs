@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::facts::Fact;
 use crate::ids::{IdError, ProducerId};
+use crate::wire::Front;
 
 /// A fact among those of its producer on the lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,15 +51,14 @@ impl Standings {
     }
 
     /// Places the lane's next fact.
-    pub fn observe(&mut self, fact: &Fact) -> Standing {
-        let head = fact.head();
-        let next = self.next.entry(head.producer).or_insert(0);
+    pub fn observe(&mut self, fact: &Front) -> Standing {
+        let next = self.next.entry(fact.producer).or_insert(0);
         let due = *next;
-        if head.number < due {
+        if fact.number < due {
             return Standing::Duplicate;
         }
-        *next = head.number.saturating_add(1);
-        match head.number - due {
+        *next = fact.number.saturating_add(1);
+        match fact.number - due {
             0 => Standing::New,
             missing => Standing::AfterGap { missing },
         }

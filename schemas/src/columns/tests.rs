@@ -11,6 +11,7 @@ use arrow_schema::{DataType, TimeUnit};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::facts::Fact;
 use crate::ids::hex;
 use crate::ports::Record;
 use crate::samples;
@@ -231,6 +232,34 @@ fn a_row_whose_bytes_are_not_its_fact_is_an_error() {
     assert!(batch(Topic::Requests, GENERATION, 0, &rows).is_err());
     rows[0].value = Bytes::new();
     assert!(batch(Topic::Requests, GENERATION, 0, &rows).is_err());
+}
+
+#[test]
+fn a_text_that_is_none_never_comes_into_a_column() {
+    let mut rows = rows(&samples::facts()[2..3]);
+    let mut value = rows[0].value.to_vec();
+    let at = value.windows(4).position(|bytes| bytes == b"acme").unwrap();
+    value[at] = 0xff;
+    assert!(wire::glance(&value).is_err(), "reading it says so before");
+    rows[0].value = value.into();
+    assert!(batch(Topic::Requests, GENERATION, 0, &rows).is_err());
+}
+
+#[test]
+fn a_table_goes_on_after_a_batch_as_if_it_were_new() {
+    for topic in Topic::ALL {
+        let mut facts = samples::facts();
+        let mut table = Table::new(topic, GENERATION, 3).unwrap();
+        // Batches of other lengths and orders, so that what is left over from one would show in the next.
+        for count in [facts.len(), 5, 0, facts.len(), 1] {
+            facts.rotate_left(7);
+            let rows = rows(&facts[..count]);
+            rows.iter().for_each(|row| table.push(row).unwrap());
+            let bytes: usize = rows.iter().map(|row| row.value.len()).sum();
+            assert_eq!((table.rows(), table.bytes()), (count, u64::try_from(bytes).unwrap()));
+            assert_eq!(table.take().unwrap(), batch(topic, GENERATION, 3, &rows).unwrap());
+        }
+    }
 }
 
 fn is_shared(data_type: &DataType) -> bool {
