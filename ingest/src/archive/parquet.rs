@@ -8,7 +8,7 @@ use bursar_schemas::archive::{FOOTER_KEY, Footer};
 use bursar_schemas::columns;
 use bursar_schemas::position::Topic;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -77,6 +77,11 @@ fn properties(topic: Topic, rows: usize) -> Result<WriterProperties, ParquetErro
     }
     for name in DISTINCT {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
+    }
+    // No one asks for a range of what is nested, and no engine would look.
+    let nested = ArrowSchemaConverter::new().convert(&columns::schema(topic))?;
+    for column in nested.columns().iter().filter(|column| column.path().parts().len() > 1) {
+        properties = properties.set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None);
     }
     // Who asks for one request looks into every segment of its time; a filter of 10 bits a row spares most.
     // Where a topic does not speak of requests, or a segment is tiny, the pages are as fast to read.
