@@ -1,5 +1,6 @@
 //! One lane's task: finds the chain's end, reads on from there, seals.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,8 +63,6 @@ struct Work {
     generation: Generation,
     buffer: Buffer,
     cursor: Option<Box<dyn Cursor>>,
-    /// When the first buffered record was taken in.
-    since: Option<Instant>,
     /// The journal's end when the archiver was told to end.
     end: Option<u64>,
     /// Why not everything up to the end could be read.
@@ -108,15 +107,7 @@ impl LaneTask {
                         status.fault = None;
                     });
                     backoff.reset();
-                    return Work {
-                        generation,
-                        buffer,
-                        cursor: None,
-                        since: None,
-                        end: None,
-                        cut: None,
-                        backoff,
-                    };
+                    return Work { generation, buffer, cursor: None, end: None, cut: None, backoff };
                 }
                 Err(fault) => self.shared.board.fault(self.lane, fault),
             }
@@ -148,7 +139,7 @@ impl LaneTask {
             bytes: work.buffer.bytes(),
             bytes_of_all,
             lanes,
-            age: work.since.map_or(Duration::ZERO, |since| since.elapsed()),
+            age: work.buffer.since().map_or(Duration::ZERO, |since| since.elapsed()),
             ending: self.ending.borrow().then(|| work.end.is_some_and(|end| work.buffer.next() >= end)),
         }
     }
@@ -203,12 +194,10 @@ impl LaneTask {
         };
         match batch {
             Ok(batch) => {
-                work.buffer.push(batch);
-                if work.since.is_none() && work.buffer.records() > 0 {
-                    work.since = Some(Instant::now());
-                }
+                work.buffer.push(batch, Instant::now());
                 work.backoff.reset();
                 self.show(work);
+                self.shared.board.update(self.lane, |status| status.fault = None);
                 None
             }
             Err(error) => self.set_back(work, error).await,
@@ -219,8 +208,7 @@ impl LaneTask {
         self.shared.board.update(self.lane, |status| {
             status.buffered_records = work.buffer.records();
             status.buffered_bytes = work.buffer.bytes();
-            status.since = work.since;
-            status.fault = None;
+            status.since = work.buffer.since();
         });
     }
 
@@ -242,7 +230,8 @@ impl LaneTask {
                         last = through,
                         "records were gone before they could be sealed"
                     );
-                    self.seal(work, &|buffer| buffer.draft_of_loss(through)).await;
+                    let draft = work.buffer.draft_of_loss(through);
+                    self.seal(work, &draft).await;
                 }
             }
             Setback::Retry => {
@@ -259,15 +248,18 @@ impl LaneTask {
 
     async fn seal_buffered(&self, work: &mut Work) {
         if work.buffer.records() > 0 {
-            self.seal(work, &|buffer| buffer.draft(usize::MAX)).await;
+            let draft = work.buffer.draft();
+            self.seal(work, &draft).await;
         }
     }
 
     /// Seals once: puts a segment at the chain's end, or goes on after the one that is there.
-    async fn seal(&self, work: &mut Work, draft: &(dyn Fn(&Buffer) -> Draft + Sync)) {
+    async fn seal(&self, work: &mut Work, draft: &Draft) {
         let mut backoff = Backoff::new(&self.shared);
         loop {
-            match self.try_seal(work, draft(&work.buffer)).await {
+            let put = self.put(work.generation, work.buffer.start(), draft.clone());
+            let sealed = self.take_in_beside(work, put).await;
+            match sealed.and_then(|(footer, own)| self.advance(work, &footer, own)) {
                 Ok(()) => return,
                 Err(error) => self.shared.board.fault(self.lane, error.to_string()),
             }
@@ -275,16 +267,56 @@ impl LaneTask {
         }
     }
 
-    async fn try_seal(&self, work: &mut Work, draft: Draft) -> Result<(), StoreError> {
-        let start = work.buffer.start();
-        let segment = self.build(&work.buffer, draft).await?;
-        let key = segment_key(work.generation, self.lane, start);
+    /// Takes in what the journal has while a segment is built and put, as far as there is room.
+    async fn take_in_beside<T>(&self, work: &mut Work, sealing: impl Future<Output = T>) -> T {
+        let config = &self.shared.config;
+        // What makes the next segment, and no more.
+        let most = work.buffer.bytes().saturating_add(config.seal_bytes);
+        let mut sealing = pin!(sealing);
+        loop {
+            let has_room =
+                work.buffer.bytes() < most && self.shared.board.bytes_and_lanes().0 < config.memory_bytes;
+            let cursor = work.cursor.as_mut().filter(|_| has_room);
+            let more = async {
+                match cursor {
+                    Some(cursor) => cursor.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let batch = tokio::select! {
+                biased;
+                sealed = &mut sealing => return sealed,
+                batch = more => batch,
+            };
+            match batch {
+                Ok(batch) => {
+                    work.buffer.push(batch, Instant::now());
+                    self.show(work);
+                }
+                // Reading goes on after the seal, with a new cursor, and meets again what is the matter.
+                Err(error) => {
+                    tracing::debug!(lane = %self.lane, %error, "reading ahead ended");
+                    work.cursor = None;
+                }
+            }
+        }
+    }
+
+    /// Puts a segment, or finds the one that is there, and logs it; whether it is this process's own.
+    async fn put(
+        &self,
+        generation: Generation,
+        start: u64,
+        draft: Draft,
+    ) -> Result<(Footer, bool), StoreError> {
+        let segment = self.build(draft).await?;
+        let key = segment_key(generation, self.lane, start);
         let size = u64::try_from(segment.bytes.len()).unwrap_or(u64::MAX);
         let _sealing = self.shared.sealing.read().await;
         let (footer, own) = match self.shared.segments.put(&key, segment.bytes).await {
             Ok(Put::Created) => (segment.footer, true),
             // Taken, or nobody knows: what is there now decides, whoever put it.
-            outcome => match self.shared.segments.footer(work.generation, self.lane, start).await? {
+            outcome => match self.shared.segments.footer(generation, self.lane, start).await? {
                 Some(footer) => (footer, false),
                 None => {
                     outcome?;
@@ -295,44 +327,45 @@ impl LaneTask {
         let at = self.shared.log_clock().filter(|_| own);
         let manifest = at.map(|at| Manifest::new(&footer, size, segment.sha256, at));
         let upto = footer.end.saturating_add(1);
-        let logged = self.shared.log_upto(work.generation, self.lane, upto, manifest).await;
+        let logged = self.shared.log_upto(generation, self.lane, upto, manifest).await;
         logged.map_err(|error| StoreError::Log(Box::new(error)))?;
         let known = own.then_some((&footer, size));
-        self.shared.delta_upto(work.generation, self.lane, upto, known).await;
-        self.advance(work, &footer, own).map_err(|error| StoreError::NotOfChain { key, error })
+        self.shared.delta_upto(generation, self.lane, upto, known).await;
+        Ok((footer, own))
     }
 
     /// Builds the object beside the runtime; halves what is too large for one put.
-    async fn build(&self, buffer: &Buffer, mut draft: Draft) -> Result<Segment, StoreError> {
+    async fn build(&self, mut draft: Draft) -> Result<Segment, StoreError> {
         loop {
             let permit = self.shared.building.acquire().await;
             permit.as_ref().map_err(|error| StoreError::Broken(error.to_string()))?;
             let records = draft.records();
-            let built = tokio::task::spawn_blocking(move || draft.build()).await;
+            let whole = draft.clone();
+            let built = tokio::task::spawn_blocking(move || whole.build()).await;
             let segment = built.map_err(|error| StoreError::Broken(error.to_string()))??;
             let size = u64::try_from(segment.bytes.len()).unwrap_or(u64::MAX);
             if size <= LARGEST_SEGMENT || records <= 1 {
                 return Ok(segment);
             }
-            draft = buffer.draft(records / 2);
+            draft = draft.first(records / 2);
         }
     }
 
-    fn advance(&self, work: &mut Work, footer: &Footer, own: bool) -> Result<(), super::plan::NotOfChain> {
-        let next = work.buffer.next();
-        work.buffer.advance(footer)?;
+    fn advance(&self, work: &mut Work, footer: &Footer, own: bool) -> Result<(), StoreError> {
+        let (start, next) = (work.buffer.start(), work.buffer.next());
+        work.buffer.advance(footer).map_err(|error| StoreError::NotOfChain {
+            key: segment_key(work.generation, self.lane, start),
+            error,
+        })?;
         if work.buffer.next() != next {
             // Another archiver, or a loss, is ahead of the cursor.
             work.cursor = None;
-        }
-        if work.buffer.records() == 0 {
-            work.since = None;
         }
         self.shared.board.update(self.lane, |status| {
             status.sealed = Some(footer.end);
             status.buffered_records = work.buffer.records();
             status.buffered_bytes = work.buffer.bytes();
-            status.since = work.since;
+            status.since = work.buffer.since();
             status.fault = None;
             if own {
                 status.put += 1;

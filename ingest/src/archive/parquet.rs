@@ -29,6 +29,12 @@ pub enum ParquetError {
     /// The footer could not be written.
     #[error("failed to write a footer: {0}")]
     Footer(#[from] serde_json::Error),
+    /// No thread could be had to write in.
+    #[error("failed to start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The thread that writes is gone.
+    #[error("writing stopped")]
+    Stopped,
     /// The object is not a segment.
     #[error("failed to read a footer: {0}")]
     NoFooter(String),

@@ -41,7 +41,12 @@ impl Faulty {
     }
 
     pub(super) fn fired(&self) -> bool {
-        self.calls.load(Ordering::SeqCst) > self.at
+        self.calls() > self.at
+    }
+
+    /// Calls so far.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// Counts a call, and says whether it is the chosen one.

@@ -5,6 +5,7 @@ use bursar_schemas::avro::Micros;
 use bursar_schemas::ports::{Batch, Record};
 use bytes::Bytes;
 use object_store::{ObjectStoreExt as _, PutPayload};
+use tokio::time::Instant;
 
 use super::journal::{LANE, TestJournal, fact};
 use super::*;
@@ -127,8 +128,8 @@ async fn a_segment_outside_the_chain_is_not_followed() {
     let life = journal.life();
     let mut stray = Buffer::new(life, LANE, Head { next: 700, ..Head::default() });
     let record = Record { offset: 700, at: Micros(0), value: fact(1, 1) };
-    stray.push(Batch { records: vec![record], next: 701 });
-    let bytes = stray.draft(usize::MAX).build().unwrap().bytes;
+    stray.push(Batch { records: vec![record], next: 701 }, Instant::now());
+    let bytes = stray.draft().build().unwrap().bytes;
     let ahead = Path::from(format!("archive/{}", segment_key(life, LANE, 700)));
     store.put(&ahead, PutPayload::from(bytes)).await.unwrap();
     journal.fill(20);
@@ -171,11 +172,23 @@ fn records_below_the_chains_end_are_not_taken_in_again() {
             .collect(),
         next: offsets.end,
     };
-    buffer.push(batch(3..8));
-    buffer.push(batch(6..9));
+    buffer.push(batch(3..8), Instant::now());
+    buffer.push(batch(6..9), Instant::now());
     assert_eq!((buffer.start(), buffer.next(), buffer.records()), (5, 9, 4));
-    let footer = buffer.draft(2).build().unwrap().footer;
+    let footer = buffer.draft().first(2).build().unwrap().footer;
     assert_eq!((footer.start, footer.end, footer.rows), (5, 6, 2));
     buffer.advance(&footer).unwrap();
     assert_eq!((buffer.start(), buffer.next(), buffer.records()), (7, 9, 2));
+}
+
+#[tokio::test]
+async fn a_large_segment_holds_every_record_in_order() {
+    let journal = TestJournal::default();
+    // Several batches of columns, the last of them not full.
+    journal.fill(5000);
+    let store = memory();
+    let config = ArchiveConfig { seal_bytes: u64::MAX, memory_bytes: u64::MAX, ..config() };
+    assert!(Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config, log()).stop(true).await);
+    let chain = check::chain(&store, &Path::from("archive"), journal.life()).await;
+    assert_eq!((chain.footers.len(), chain.rows), (1, journal.records()));
 }

@@ -149,3 +149,33 @@ async fn a_store_that_overwrites_is_refused() {
     assert!(handle.stop(false).await);
     assert!(check::chain(&store, &config().prefix, journal.life()).await.footers.is_empty());
 }
+
+/// A store that falls silent at a segment's put: the lane takes in more meanwhile, but only what makes the next segment.
+#[tokio::test]
+async fn what_comes_while_a_segment_is_put_is_taken_in() {
+    let idle = Disturbed::new(&memory(), Faulty::new(Fault::DeathBefore, usize::MAX));
+    let seen: Arc<dyn ObjectStore> = Arc::clone(&idle) as Arc<dyn ObjectStore>;
+    let handle = start(&TestJournal::default(), &seen);
+    until(&handle, |status| status.generation.is_some()).await;
+    // What comes next is the segment.
+    let calls = idle.by.calls();
+    drop(handle);
+
+    let journal = TestJournal::default();
+    let store = memory();
+    let silent = Disturbed::new(&store, Faulty::new(Fault::DeathBefore, calls));
+    let seen: Arc<dyn ObjectStore> = Arc::clone(&silent) as Arc<dyn ObjectStore>;
+    let handle = start(&journal, &seen);
+    until(&handle, |status| status.generation.is_some()).await;
+    journal.fill(6);
+    silent.by.dead.notified().await;
+    let before = until(&handle, |status| status.buffered_records == 6).await;
+    journal.fill(1000);
+    let after = until(&handle, |status| status.buffered_bytes >= before.buffered_bytes + 1000).await;
+    assert!(after.buffered_records < 1006, "it took in all there was: {after:?}");
+    assert_eq!((after.sealed, after.put), (None, 0));
+    drop(handle);
+    archive(&journal, &store).await;
+    let chain = check::chain(&store, &config().prefix, journal.life()).await;
+    assert_eq!(chain.rows, journal.records());
+}
