@@ -34,7 +34,7 @@ pub struct ArchiveConfig {
     pub seal_age: Duration,
     /// Bytes of records that all lanes may buffer before each is held to its share; at most twice as many are held.
     pub memory_bytes: u64,
-    /// Segments built at the same time.
+    /// Segments built at the same time; a large one takes two threads.
     pub builds: usize,
     /// First wait after a failure; it doubles with each further one.
     pub retry_first: Duration,
@@ -53,7 +53,7 @@ impl Default for ArchiveConfig {
             topics: Topic::ALL.to_vec(),
             seal_bytes: 32 * 1024 * 1024,
             seal_age: Duration::from_secs(60),
-            memory_bytes: 256 * 1024 * 1024,
+            memory_bytes: 128 * 1024 * 1024,
             builds: 2,
             retry_first: Duration::from_millis(200),
             retry_most: Duration::from_secs(30),
