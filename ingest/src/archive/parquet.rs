@@ -43,6 +43,9 @@ pub enum ParquetError {
 /// Numbers and times that rise, or nearly so, from row to row: their differences are small, and none comes twice.
 const RISING: [&str; 5] = ["offset", "recorded_at", "number", "at", "accounting_at"];
 
+/// Numbers that stay the same for long: their differences are nothing, which is told sooner than that they are known.
+const STEADY: [&str; 4] = ["partition", "missing_before", "policy_version", "attempt"];
+
 /// Texts of which nearly every one is another.
 const DISTINCT: [&str; 5] = ["request", "body_digest", "provider_request", "head_hash", "head_signature"];
 
@@ -75,7 +78,7 @@ fn properties(topic: Topic, rows: usize) -> Result<WriterProperties, ParquetErro
         // Every record differs, and no one asks for a range of raw bytes.
         .set_column_dictionary_enabled(value.clone(), false)
         .set_column_statistics_enabled(value, EnabledStatistics::None);
-    for name in RISING {
+    for name in RISING.into_iter().chain(STEADY) {
         let column = ColumnPath::from(name);
         properties = properties
             .set_column_dictionary_enabled(column.clone(), false)
