@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bursar_ingest::archive::{ArchiveConfig, Archiver, LogSettings, open_store};
+use bursar_ingest::archive::{ArchiveConfig, Archiver, Clock, LogSettings, open_store};
 use bursar_ingest::kafka::{KafkaJournal, KafkaSettings, TopicPlan, ensure_topics};
+use bursar_schemas::archive::SEGMENTS;
 use bursar_schemas::evidence::SignerKey;
 use bursar_schemas::ids::Digest;
-use bursar_schemas::position::{Lane, Topic};
+use bursar_schemas::position::Topic;
 
 use crate::consume::{fill, rate, read_bare};
 use crate::process::{memory_kib, processor_us};
 use crate::sample::{Ratio, middle};
+use crate::storage::files;
 use crate::{Fault, Outcome};
 
-const LANE: Lane = Lane::new(Topic::Spend, 0);
+/// The topic that is filled.
+const TOPIC: Topic = Topic::Spend;
 
 /// Records a second by the clock, and by this process's processor time.
 struct Rates {
@@ -38,30 +41,29 @@ impl Rates {
 ///
 /// # Errors
 /// When the broker, the store or the archiver fails.
-pub async fn run(brokers: &str, attempts: u64, rounds: usize) -> Outcome {
+pub async fn run(brokers: &str, attempts: u64, rounds: usize, lanes: u32) -> Outcome {
     let settings = KafkaSettings::new(brokers, &format!("bench-archive-{}", std::process::id()));
-    let plan = TopicPlan { replication: 1, min_insync: 1, ..TopicPlan::new(1) };
+    let plan = TopicPlan { replication: 1, min_insync: 1, ..TopicPlan::new(lanes) };
     ensure_topics(&settings, &plan).await?;
-    let (facts, bytes) = fill(&settings, attempts).await?;
+    let (facts, bytes) = fill(&settings, attempts, lanes).await?;
     println!(
-        "archive: Kafka, {facts} facts of {} bytes on average ({} MB behind), {rounds} rounds in turns",
+        "archive: Kafka, {facts} facts of {} bytes on average ({} MB behind) on {lanes} lanes, {rounds} rounds in turns",
         bytes / facts.max(1),
         bytes / 1_000_000
     );
-    let (mut bare, mut sealed, mut most) = (Rates::new(), Rates::new(), 0);
+    let (mut bare, mut sealed) = (Rates::new(), Rates::new());
+    let (mut most, mut bytes) = (0, 0);
     for round in 0..=rounds {
         let before = processor_us("self")?;
-        let read = read_bare(&settings, facts).await?;
-        let between = processor_us("self")?;
-        // The system forgets the highest mark: what filling the topic took is not the archiver's.
-        std::fs::write("/proc/self/clear_refs", "5")?;
-        let archived = archive(&settings, facts).await?;
-        most = most.max(memory_kib("self", "VmHWM:")?);
-        let after = processor_us("self")?;
+        let read = read_bare(&settings, facts, i32::try_from(lanes)?).await?;
+        let bare_us = processor_us("self")? - before;
+        let archived = in_own_process(&settings, facts).await?;
+        most = most.max(archived.most_kib);
+        bytes = archived.bytes;
         // The first round warms up.
         if round > 0 {
-            bare.add(read, facts, between - before);
-            sealed.add(archived, facts, after - between);
+            bare.add(read, facts, bare_us);
+            sealed.add(archived.rate, facts, archived.processor_us);
         }
     }
     let print = |what: &str, bare: &[u64], sealed: &[u64]| {
@@ -71,26 +73,79 @@ pub async fn run(brokers: &str, attempts: u64, rounds: usize) -> Outcome {
     print("records a second", &bare.clock, &sealed.clock);
     print("records a second of processor time", &bare.core, &sealed.core);
     println!("  most resident memory while archiving: {} MiB", most / 1024);
+    println!("  segments: {} bytes a thousand facts", bytes * 1000 / facts.max(1));
     Ok(())
 }
 
-/// Records a second from an archiver's start until all are sealed and logged, in a new folder that keeps what it says.
-async fn archive(settings: &KafkaSettings, facts: u64) -> Outcome<u64> {
-    let folder = tempfile::tempdir()?;
-    let (store, prefix) = open_store(&format!("file://{}", folder.path().display()))?;
-    let config = ArchiveConfig { prefix, topics: vec![LANE.topic], ..ArchiveConfig::default() };
-    let log = LogSettings {
+/// What one archiver's run came to.
+struct Archived {
+    /// Records a second by the clock.
+    rate: u64,
+    processor_us: u64,
+    /// The most memory that the process had at a time.
+    most_kib: u64,
+    /// Bytes of the segments.
+    bytes: u64,
+}
+
+/// Runs an archiver in a process of its own, so that its memory and processor time are those of nothing else.
+async fn in_own_process(settings: &KafkaSettings, facts: u64) -> Outcome<Archived> {
+    let facts = facts.to_string();
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command.args([
+        "archiver",
+        "--kafka",
+        &settings.bootstrap,
+        "--prefix",
+        &settings.prefix,
+        "--facts",
+        &facts,
+    ]);
+    let done = command.stderr(std::process::Stdio::inherit()).output().await?;
+    let told = String::from_utf8(done.stdout)?;
+    let numbers: Vec<u64> = told.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    match (done.status.success(), numbers.as_slice()) {
+        (true, &[rate, processor_us, most_kib, bytes]) => {
+            Ok(Archived { rate, processor_us, most_kib, bytes })
+        }
+        _ => Err(Fault::from(format!("the archiver ended with {}", done.status))),
+    }
+}
+
+/// Archives so many facts once and prints records a second, processor time in microseconds, the
+/// most memory in KiB and the bytes of the segments.
+///
+/// # Errors
+/// When the broker, the store or the archiver fails.
+pub async fn once(brokers: &str, prefix: &str, facts: u64) -> Outcome {
+    let (rate, bytes) = archive(&KafkaSettings::new(brokers, prefix), facts).await?;
+    println!("{rate} {} {} {bytes}", processor_us("self")?, memory_kib("self", "VmHWM:")?);
+    Ok(())
+}
+
+/// How the log is written: signed by a key of no worth.
+pub(crate) fn log_settings(clock: Clock) -> Outcome<LogSettings> {
+    Ok(LogSettings {
         signer: SignerKey::new("bench.invalid/log", &[3; 32])?,
         earlier: Vec::new(),
         deployment_key: Digest([7; 32]),
         heartbeat: None,
         copy: None,
-        clock: Arc::new(|| 1_793_620_800_000_000),
-    };
+        clock,
+    })
+}
+
+/// Records a second from an archiver's start until all are sealed and logged, in a new folder that keeps what it says;
+/// and the bytes of the segments.
+async fn archive(settings: &KafkaSettings, facts: u64) -> Outcome<(u64, u64)> {
+    let folder = tempfile::tempdir()?;
+    let (store, prefix) = open_store(&format!("file://{}", folder.path().display()))?;
+    let config = ArchiveConfig { prefix, topics: vec![TOPIC], ..ArchiveConfig::default() };
+    let log = log_settings(Arc::new(|| 1_793_620_800_000_000))?;
     let begun = Instant::now();
     let archiver = Archiver::start(Arc::new(KafkaJournal::new(settings)?), store, config, Some(log));
     let mut changes = archiver.changes();
-    while archiver.status().get(&LANE).is_none_or(|lane| taken_in(lane) < facts) {
+    while archiver.status().values().map(taken_in).sum::<u64>() < facts {
         changes.changed().await?;
     }
     let handle = archiver.log_status();
@@ -100,7 +155,10 @@ async fn archive(settings: &KafkaSettings, facts: u64) -> Outcome<u64> {
     if handle.is_some_and(|log| log.fault.is_some()) {
         return Err(Fault::from("the log could not be written"));
     }
-    Ok(rate(facts, begun.elapsed()))
+    let rate = rate(facts, begun.elapsed());
+    let mut segments = Vec::new();
+    files(&folder.path().join(SEGMENTS), &mut segments)?;
+    Ok((rate, segments.iter().map(|(_, bytes)| bytes).sum()))
 }
 
 /// Records that are sealed or about to be.

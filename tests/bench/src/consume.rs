@@ -1,7 +1,7 @@
 //! The ledger fed by Kafka, beside a consumer that reads the same records and does nothing with them.
 
 #[path = "../../../ledger/benches/traffic/mod.rs"]
-mod traffic;
+pub(crate) mod traffic;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,14 +37,14 @@ pub async fn run(brokers: &str, attempts: u64, rounds: usize) -> Outcome {
     let settings = KafkaSettings::new(brokers, &format!("bench-consume-{}", std::process::id()));
     let plan = TopicPlan { replication: 1, min_insync: 1, ..TopicPlan::new(1) };
     ensure_topics(&settings, &plan).await?;
-    let (facts, bytes) = fill(&settings, attempts).await?;
+    let (facts, bytes) = fill(&settings, attempts, 1).await?;
     println!(
         "consume: Kafka, {facts} facts of {} bytes on average, {rounds} rounds in turns",
         bytes / facts.max(1)
     );
     let (mut bare, mut fed) = (Vec::new(), Vec::new());
     for round in 0..=rounds {
-        let bare_rate = read_bare(&settings, facts).await?;
+        let bare_rate = read_bare(&settings, facts, 1).await?;
         let fed_rate = read_as_ledger(&settings, facts).await?;
         // The first round warms up.
         if round > 0 {
@@ -57,19 +57,19 @@ pub async fn run(brokers: &str, attempts: u64, rounds: usize) -> Outcome {
     Ok(())
 }
 
-/// Writes the traffic to `spend`; how many facts and bytes that was.
-pub(crate) async fn fill(settings: &KafkaSettings, attempts: u64) -> Outcome<(u64, u64)> {
+/// Writes the traffic to `spend`, spread over so many lanes; how many facts and bytes that was.
+pub(crate) async fn fill(settings: &KafkaSettings, attempts: u64, lanes: u32) -> Outcome<(u64, u64)> {
     let outlet = Arc::new(KafkaOutlet::new(settings)?);
     let identity = Identity::new(ProducerId([1; 16]), Role::Shim, [1; 32], &DEPLOYMENT);
     let holder = identity.producer;
     let mut chains = Chains::new(identity);
-    let lane = Lane::new(Topic::Spend, 0);
     let (mut facts, mut bytes) = (0, 0);
     let mut attempt = 0;
     while attempt < attempts {
         let mut entries = Vec::new();
         let end = attempts.min(attempt + AT_ONCE);
         for attempt in attempt..end {
+            let lane = Lane::new(Topic::Spend, u32::try_from(attempt % u64::from(lanes.max(1)))?);
             let lease = traffic::lease(holder, traffic::path_of(attempt));
             for fact in traffic::facts(attempt, lease, 1_793_577_600) {
                 chains.stamp(lane, fact, &mut entries);
@@ -95,7 +95,7 @@ pub(crate) fn rate(facts: u64, took: Duration) -> u64 {
 }
 
 /// Records a second that the client library hands out, with the settings that the ledger's reader has.
-pub(crate) async fn read_bare(settings: &KafkaSettings, facts: u64) -> Outcome<u64> {
+pub(crate) async fn read_bare(settings: &KafkaSettings, facts: u64, lanes: i32) -> Outcome<u64> {
     let settings = settings.clone();
     let read = move || -> Outcome<u64> {
         let ahead = (settings.fetch_ahead_bytes / 1024).to_string();
@@ -114,7 +114,9 @@ pub(crate) async fn read_bare(settings: &KafkaSettings, facts: u64) -> Outcome<u
             .set("queued.max.messages.kbytes", ahead)
             .create()?;
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(&settings.topic(Topic::Spend), 0, Offset::Beginning)?;
+        for partition in 0..lanes {
+            assignment.add_partition_offset(&settings.topic(Topic::Spend), partition, Offset::Beginning)?;
+        }
         consumer.assign(&assignment)?;
         let (mut read, mut bytes) = (0, 0);
         while read < facts {

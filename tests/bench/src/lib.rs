@@ -15,6 +15,7 @@ pub mod load;
 pub mod memory;
 pub mod process;
 pub mod product;
+pub mod provable;
 pub mod proxy;
 pub mod sample;
 pub mod storage;

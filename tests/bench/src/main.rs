@@ -7,7 +7,8 @@ use std::time::Duration;
 use bursar_bench::product::On;
 use bursar_bench::upstream::Manner;
 use bursar_bench::{
-    Fault, Outcome, archive, cold, consume, cost, feedback, latency, memory, proxy, storage, upstream,
+    Fault, Outcome, archive, cold, consume, cost, feedback, latency, memory, provable, proxy, storage,
+    upstream,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -105,6 +106,22 @@ enum Figure {
         attempts: u64,
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// Lanes that the backlog is spread over.
+        #[arg(long, default_value_t = 1)]
+        lanes: u32,
+    },
+    /// From a fact's append to a checkpoint in the store that covers it.
+    Provable {
+        /// The configured age in seconds.
+        #[arg(long, default_value_t = 5)]
+        age: u64,
+        /// Facts a second, over all lanes.
+        #[arg(long, default_value_t = 20)]
+        a_second: u64,
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        #[arg(long, default_value_t = 4)]
+        lanes: u32,
     },
     /// What a request takes in the bucket, broken down by column.
     Storage {
@@ -122,6 +139,16 @@ enum Figure {
         key: PathBuf,
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+    },
+    /// Archives what stands on a broker once; prints what that took.
+    #[command(hide = true)]
+    Archiver {
+        #[arg(long)]
+        kafka: String,
+        #[arg(long)]
+        prefix: String,
+        #[arg(long)]
+        facts: u64,
     },
     /// Serves fixed answers; prints its address.
     #[command(hide = true)]
@@ -182,7 +209,14 @@ async fn run(figure: Figure) -> Outcome {
             cold::run(&binary, &brokers, paths).await
         }
         Figure::Consume { kafka, attempts, rounds } => consume::run(&kafka, attempts, rounds).await,
-        Figure::Archive { kafka, attempts, rounds } => archive::run(&kafka, attempts, rounds).await,
+        Figure::Archive { kafka, attempts, rounds, lanes } => {
+            archive::run(&kafka, attempts, rounds, lanes).await
+        }
+        Figure::Archiver { kafka, prefix, facts } => archive::once(&kafka, &prefix, facts).await,
+        Figure::Provable { age, a_second, seconds, lanes } => {
+            let plan = provable::Plan { age: Duration::from_secs(age), a_second, seconds, lanes };
+            provable::run(plan).await
+        }
         Figure::Upstream { delay_us, chunks, chunk_every_ms } => {
             let (delay, chunk_every) =
                 (Duration::from_micros(delay_us), Duration::from_millis(chunk_every_ms));

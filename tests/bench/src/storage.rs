@@ -16,7 +16,7 @@ use crate::{Fault, Outcome};
 const LISTED: usize = 12;
 
 /// Every file below a folder, with its size.
-fn files(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> std::io::Result<()> {
+pub(crate) fn files(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
