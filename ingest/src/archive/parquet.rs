@@ -19,25 +19,50 @@ use parquet::schema::types::ColumnPath;
 pub enum ParquetError {
     /// The columns could not be made.
     #[error("failed to make columns: {0}")]
-    Columns(#[from] ArrowError),
+    Columns(ArrowError),
     /// The file could not be written.
     #[error("failed to write Parquet: {0}")]
-    Write(#[from] parquet::errors::ParquetError),
+    Write(parquet::errors::ParquetError),
     /// The file could not be read.
     #[error("failed to read Parquet: {0}")]
     Read(parquet::errors::ParquetError),
     /// The footer could not be written.
     #[error("failed to write a footer: {0}")]
-    Footer(#[from] serde_json::Error),
+    Footer(serde_json::Error),
     /// No thread could be had to write in.
     #[error("failed to start a thread: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(std::io::Error),
     /// The thread that writes is gone.
     #[error("writing stopped")]
     Stopped,
     /// The object is not a segment.
     #[error("failed to read a footer: {0}")]
     NoFooter(String),
+}
+
+// Their texts are in its own, so they are no sources: a chain of causes would say them twice.
+impl From<ArrowError> for ParquetError {
+    fn from(error: ArrowError) -> Self {
+        Self::Columns(error)
+    }
+}
+
+impl From<parquet::errors::ParquetError> for ParquetError {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<serde_json::Error> for ParquetError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Footer(error)
+    }
+}
+
+impl From<std::io::Error> for ParquetError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Thread(error)
+    }
 }
 
 /// Numbers and times that rise, or nearly so, from row to row: their differences are small, and none comes twice.

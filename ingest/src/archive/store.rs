@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bursar_schemas::archive::{Footer, REMOVED_KEY, SEGMENTS, lane_prefix, parse_segment_key, segment_key};
+use bursar_schemas::causes::with_causes;
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 use bytes::Bytes;
@@ -37,8 +38,8 @@ pub enum StoreError {
         reason: String,
     },
     /// The store failed, or cannot be reached.
-    #[error("failed to use the archive's store: {0}")]
-    Store(#[from] object_store::Error),
+    #[error("failed to use the archive's store: {}", with_causes(.0))]
+    Store(object_store::Error),
     /// The store overwrites what it was told to put only if absent.
     #[error("the archive's store does not support conditional puts, without which two archivers could clash")]
     Unconditional,
@@ -60,13 +61,26 @@ pub enum StoreError {
     },
     /// Building the segment failed.
     #[error("failed to build a segment: {0}")]
-    Build(#[from] ParquetError),
+    Build(ParquetError),
     /// Work was broken off within the process, or an object is not what it should be.
     #[error("failed to go on: {0}")]
     Broken(String),
     /// The segment is there, but the log could not be written.
     #[error("failed to log a segment: {0}")]
     Log(Box<super::log::LogError>),
+}
+
+// Their texts are in its own, so they are no sources: a chain of causes would say them twice.
+impl From<object_store::Error> for StoreError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ParquetError> for StoreError {
+    fn from(error: ParquetError) -> Self {
+        Self::Build(error)
+    }
 }
 
 /// What came of a put.

@@ -63,10 +63,10 @@ pub enum LogError {
     Store(#[from] StoreError),
     /// A leaf in the log is none, or does not fit.
     #[error("the log is broken: {0}")]
-    State(#[from] StateError),
+    State(StateError),
     /// A leaf could not be made.
     #[error("failed to make a leaf: {0}")]
-    Leaf(#[from] LeafError),
+    Leaf(LeafError),
     /// A checkpoint signed before says otherwise.
     #[error("the log was changed: with {size} leaves it had another root when its checkpoint was signed")]
     Changed {
@@ -93,6 +93,19 @@ pub enum LogError {
         /// Where it should begin.
         start: u64,
     },
+}
+
+// Their texts are in its own, so they are no sources: a chain of causes would say them twice.
+impl From<StateError> for LogError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+impl From<LeafError> for LogError {
+    fn from(error: LeafError) -> Self {
+        Self::Leaf(error)
+    }
 }
 
 /// How the log stands.

@@ -33,16 +33,35 @@ pub enum RemovalError {
     Store(#[from] StoreError),
     /// The log cannot be written.
     #[error("failed to log a removal: {0}")]
-    Log(#[from] LogError),
+    Log(LogError),
     /// The object is not the one that was sealed.
     #[error("{0} is missing or altered, so it is left alone: run `bursar verify`")]
     Altered(String),
     /// The Delta table cannot be told.
     #[error("failed to take a segment out of its Delta table: {0}")]
-    Delta(#[from] DeltaError),
+    Delta(DeltaError),
     /// The tombstone could not be built.
     #[error("failed to build a tombstone: {0}")]
-    Build(#[from] ParquetError),
+    Build(ParquetError),
+}
+
+// Their texts are in its own, so they are no sources: a chain of causes would say them twice.
+impl From<LogError> for RemovalError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<DeltaError> for RemovalError {
+    fn from(error: DeltaError) -> Self {
+        Self::Delta(error)
+    }
+}
+
+impl From<ParquetError> for RemovalError {
+    fn from(error: ParquetError) -> Self {
+        Self::Build(error)
+    }
 }
 
 /// A sealed segment as the log knows it.
