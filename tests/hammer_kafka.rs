@@ -15,6 +15,7 @@
 mod harness;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use bursar_stand_in::provider::{ModelPrices, RunningStandIn, StandIn, StandInCon
 use bursar_stand_in::replay::{Outcome, ReplayConfig, TeamKey, replay};
 use bursar_stand_in::trace::{self, Row};
 use harness::cluster::{Broker, Cluster, Deployment};
-use harness::{Seeded, component, pico, setting, wait_for};
+use harness::{Seeded, component, exchange, pico, setting, wait_for};
 use tokio::task::JoinSet;
 
 const SHIMS: [&str; 3] = ["shim-a", "shim-b", "shim-c"];
@@ -132,6 +133,13 @@ async fn three_hundred_clients_cannot_overspend_ten_dollars() {
     .unwrap();
 }
 
+fn serves(shim: SocketAddr, key: &str) -> bool {
+    let head = format!(
+        "GET /v1/models HTTP/1.1\r\nHost: shim\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+    );
+    exchange(shim, &head, b"").0 == 200
+}
+
 /// Keeps all clients at it until the faults are over and nobody has been served for a while.
 async fn hammer(
     cluster: &Cluster,
@@ -143,6 +151,12 @@ async fn hammer(
     let key = tokio::task::block_in_place(|| place.key(team));
     let rows: Arc<[Row]> = trace::builtin().unwrap().into();
     let shims = SHIMS.map(|name| cluster.role(name).listen);
+    // One that is still starting, or has not read of the key yet, refuses with reason.
+    tokio::task::block_in_place(|| {
+        for shim in shims {
+            wait_for("a shim to serve the key", || serves(shim, &key).then_some(()));
+        }
+    });
     let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(first)));
     let begun = Instant::now();
     // Milliseconds from the beginning to when somebody was served last.
