@@ -55,9 +55,10 @@ impl Held {
         self.mark.filter(|mark| mark.usable < self.used()).map(|_| self.used())
     }
 
-    /// The mark that is to come, so that `room` is left above what is used.
+    /// The mark that is to come, so that `room` is left above what is used; and as much again as is in flight, or a
+    /// burst of requests would wait for one mark after the other.
     fn raise(&mut self, room: Money) -> Option<Money> {
-        let most = self.used().plus(room).min(self.granted);
+        let most = self.used().plus(room.max(self.reserved)).min(self.granted);
         let mark = self.mark.as_mut().filter(|mark| !mark.rising && mark.usable < most)?;
         mark.rising = true;
         Some(most)
@@ -66,7 +67,8 @@ impl Held {
 
 impl PathBook {
     /// Room to be left above what is used: a few reservations or two seconds of spending, and what an outage to be outlived
-    /// takes, in which nobody acknowledges anything. A holder that dies leaves no more than that behind unrecovered.
+    /// takes, in which nobody acknowledges anything. A holder that dies leaves no more than that behind unrecovered, or as much
+    /// again as it had in flight.
     fn room(&self, sizing: &LeaseSizing) -> (Money, Money) {
         (times(self.usual, 4).max(times(self.rate, 2)), self.for_outage(sizing))
     }
