@@ -77,11 +77,7 @@ impl PathBook {
 impl LeaseBook {
     /// The question will be asked with a mark: whoever sees its grant knows that the mark stands before it in `spend`.
     pub fn mark_asked(&mut self, ask: &mut Ask) {
-        let room = self.paths.get(&ask.path).map_or(Money::ZERO, |book| {
-            let (near, outage) = book.room(&self.sizing);
-            near.plus(outage)
-        });
-        let mark = room.max(times(ask.minimum, 2)).min(ask.wanted.max(ask.minimum));
+        let mark = self.room_of(&ask.path).max(times(ask.minimum, 2)).min(ask.wanted.max(ask.minimum));
         ask.mark = Some(mark);
         self.marks = true;
         self.marks_asked.insert(ask.lease.number, mark);
@@ -127,14 +123,16 @@ impl LeaseBook {
 
     /// Lets a mark rise so far that at least two of an amount fit.
     fn raise(&mut self, number: u64, amount: Money) {
-        let Some(held) = self.leases.get_mut(&number) else { return };
-        let room = self.paths.get(&held.path).map_or(Money::ZERO, |book| {
-            let (near, outage) = book.room(&self.sizing);
-            near.plus(outage)
-        });
-        if let Some(mark) = held.raise(room.max(times(amount, 2))) {
+        let Some(held) = self.leases.get(&number) else { return };
+        let room = self.room_of(&held.path).max(times(amount, 2));
+        if let Some(mark) = self.leases.get_mut(&number).and_then(|held| held.raise(room)) {
             self.raises.push(Raise { lease: LeaseId { holder: self.holder, number }, mark });
         }
+    }
+
+    fn room_of(&self, path: &[AccountRef]) -> Money {
+        let room = self.paths.get(path).map(|book| book.room(&self.sizing));
+        room.map_or(Money::ZERO, |(near, outage)| near.plus(outage))
     }
 
     /// Marks that are to be written.

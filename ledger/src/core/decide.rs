@@ -162,7 +162,7 @@ impl Core {
 
     /// What may still be granted over an account.
     pub(super) fn available(&self, account: &AccountRef) -> Money {
-        let committed = self.fold.account(account).map_or(Money::ZERO, |state| state.committed);
+        let committed = self.fold.committed(account);
         let slot = self.accounts.find(account);
         let (pending, beside) = slot.map_or((Money::ZERO, Money::ZERO), |slot| (slot.pending, slot.beside()));
         self.limit(account).minus(committed).minus(pending).minus(beside.max(Money::ZERO))

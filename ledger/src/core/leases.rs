@@ -1,6 +1,7 @@
 //! What `spend` says of each lease: how much of it is used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, LeaseId};
@@ -38,6 +39,11 @@ pub(super) struct Leases {
     /// When each revoked lease was revoked, as far as this ledger saw it.
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     revoked: BTreeMap<LeaseId, Micros>,
+}
+
+/// Every lease that a holder could have.
+pub(super) const fn all_of(holder: ProducerId) -> RangeInclusive<LeaseId> {
+    LeaseId { holder, number: 0 }..=LeaseId { holder, number: u64::MAX }
 }
 
 impl Leases {
@@ -79,9 +85,7 @@ impl Leases {
 
     /// The live leases of a holder.
     pub(super) fn of(&self, holder: ProducerId) -> Vec<LeaseId> {
-        let first = LeaseId { holder, number: 0 };
-        let last = LeaseId { holder, number: u64::MAX };
-        self.live.range(first..=last).copied().collect()
+        self.live.range(all_of(holder)).copied().collect()
     }
 
     /// Forgets the use of leases that do not live, once nothing is in flight under them.

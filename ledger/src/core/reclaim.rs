@@ -9,8 +9,16 @@ use bursar_schemas::money::Money;
 use super::desk::Pending;
 use super::{Core, Effect};
 
-/// A time-out credits a lease at most once, under this number.
+/// What nobody asked for is credited to a lease at most once for each reason, under this number.
 const NUMBER: u64 = 0;
+
+/// A credit that no return asks for.
+pub(super) struct Unasked {
+    pub lease: LeaseId,
+    pub accounts: Vec<AccountRef>,
+    pub amount: Money,
+    pub reason: CreditReason,
+}
 
 impl Core {
     /// Revokes the leases of silent holders, so that one that lives gives them back itself; then credits the rest.
@@ -35,7 +43,11 @@ impl Core {
             match self.leases.revoked_at(&id) {
                 None if !lease.revoked => self.revoke(epoch, id, out),
                 Some(at) if at > ago(timing.recall_wait) => {}
-                _ => self.reclaim_lease(epoch, id, (accounts, amount), out),
+                _ => {
+                    let reason = CreditReason::TimedOut;
+                    let credit = self.unasked(epoch, Unasked { lease: id, accounts, amount, reason });
+                    self.append(Pending::Credit(id, NUMBER), credit, out);
+                }
             }
         }
     }
@@ -83,24 +95,10 @@ impl Core {
         self.now = self.now.max(now);
     }
 
-    fn reclaim_lease(
-        &mut self,
-        epoch: u64,
-        lease: LeaseId,
-        (accounts, amount): (Vec<AccountRef>, Money),
-        out: &mut Vec<Effect>,
-    ) {
-        let credit = LeaseCredited {
-            head: self.head(),
-            epoch,
-            lease,
-            number: NUMBER,
-            amount,
-            accounts,
-            reason: CreditReason::TimedOut,
-            cause: None,
-            read: self.read,
-        };
-        self.append(Pending::Credit(lease, NUMBER), credit, out);
+    /// A credit that no return asks for, under the one number that it has for its reason.
+    pub(super) fn unasked(&self, epoch: u64, what: Unasked) -> LeaseCredited {
+        let Unasked { lease, accounts, amount, reason } = what;
+        let (head, number, cause, read) = (self.head(), NUMBER, None, self.read);
+        LeaseCredited { head, epoch, lease, number, amount, accounts, reason, cause, read }
     }
 }

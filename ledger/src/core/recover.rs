@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bursar_schemas::facts::{AccountRef, CreditReason, LeaseClosed, LeaseCredited, LeaseId, Mode};
+use bursar_schemas::facts::{AccountRef, CreditReason, LeaseClosed, LeaseId, Mode};
 use bursar_schemas::fold;
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Pending;
+use super::leases::all_of;
+use super::reclaim::Unasked;
 use super::{Core, Effect};
-
-/// What a dead holder left is credited at most once, under this number.
-const NUMBER: u64 = 0;
 
 /// Marks beyond twice those that were of use are looked through.
 const SWEEP: usize = 1024;
@@ -74,8 +73,7 @@ impl Marks {
     }
 
     fn leases_of(&self, holder: ProducerId) -> Vec<LeaseId> {
-        let (first, last) = (LeaseId { holder, number: 0 }, LeaseId { holder, number: u64::MAX });
-        self.of.range(first..=last).map(|(lease, _)| *lease).collect()
+        self.of.range(all_of(holder)).map(|(lease, _)| *lease).collect()
     }
 }
 
@@ -135,17 +133,7 @@ impl Core {
             self.marks.forget(&lease);
             return;
         };
-        let credit = LeaseCredited {
-            head: self.head(),
-            epoch,
-            lease,
-            number: NUMBER,
-            amount,
-            accounts,
-            reason,
-            cause: None,
-            read: self.read,
-        };
+        let credit = self.unasked(epoch, Unasked { lease, accounts, amount, reason });
         self.append(Pending::Recover(lease), credit, out);
         let closed = LeaseClosed { head: self.head(), epoch, lease };
         self.append(Pending::Close(lease), closed, out);
