@@ -89,13 +89,17 @@ pub fn splice(body: &Bytes, edits: &[Edit]) -> Segments {
     }
     parts.push_back(body.slice(done..));
     parts.retain(|part| !part.is_empty());
-    Segments { parts }
+    Segments { parts: Box::new(parts) }
 }
 
 /// A body in memory, in parts.
 #[derive(Debug, Clone, Default)]
 pub struct Segments {
-    parts: VecDeque<Bytes>,
+    #[expect(
+        clippy::box_collection,
+        reason = "the client keeps room for 32 requests in each connection's queue"
+    )]
+    parts: Box<VecDeque<Bytes>>,
 }
 
 impl Segments {
