@@ -169,8 +169,11 @@ impl KafkaOutlet {
 }
 
 impl Outlet for KafkaOutlet {
-    fn append(&self, entries: Vec<Entry>) -> Result<Receipt, OutletError> {
+    fn append(&self, mut entries: Vec<Entry>) -> Result<Receipt, OutletError> {
         let bytes = self.check(&entries)?;
+        // Lane by lane, each in its own order: the client begins to send with the first record that it gets, and what comes
+        // to a lane later waits for that batch's answer.
+        entries.sort_by_key(|entry| entry.lane);
         // Held over the sends: the order of appends is the order of the lane.
         let mut slot = self.client.lock();
         let Some(client) = slot.as_mut() else {
