@@ -82,6 +82,13 @@ pub(crate) struct ApplyRequest {
 
 pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
+impl Refusal {
+    /// The answer to what only the ledger's own process knows.
+    fn no_budgets() -> Self {
+        Self(StatusCode::NOT_FOUND, "this process keeps no budgets; ask the ledger's".to_owned())
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (self.0, Json(json!({"error": {"message": self.1}}))).into_response()

@@ -2,16 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use bursar_ledger::alerts::{AlertState, Delivery};
 use serde_json::{Value, json};
 
 use super::{Answer, Control, Refusal, time};
 
 pub(super) async fn list(State(control): State<Control>) -> Answer {
-    let elsewhere =
-        || Refusal(StatusCode::NOT_FOUND, "this process keeps no budgets; ask the ledger's".to_owned());
-    Ok(Json(json!({"alerts": (control.alerts.as_ref().ok_or_else(elsewhere)?)().await})))
+    Ok(Json(json!({"alerts": (control.alerts.as_ref().ok_or_else(Refusal::no_budgets)?)().await})))
 }
 
 /// An alert as it is listed.

@@ -1,7 +1,6 @@
 //! Budgets: how they stand, and changes of their limits.
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::{Extension, Json};
 use bursar_schemas::avro::Micros;
 use bursar_schemas::money::Money;
@@ -51,9 +50,7 @@ impl ChangeRequest {
 }
 
 async fn rows(control: &Control) -> Result<Value, Refusal> {
-    let elsewhere =
-        || Refusal(StatusCode::NOT_FOUND, "this process keeps no budgets; ask the ledger's".to_owned());
-    Ok((control.budgets.as_ref().ok_or_else(elsewhere)?)().await)
+    Ok((control.budgets.as_ref().ok_or_else(Refusal::no_budgets)?)().await)
 }
 
 pub(super) async fn list(State(control): State<Control>) -> Answer {

@@ -47,9 +47,7 @@ impl Holder {
 }
 
 async fn holders(control: &Control) -> Result<BTreeMap<ProducerId, Holder>, Refusal> {
-    let elsewhere =
-        || Refusal(StatusCode::NOT_FOUND, "this process keeps no budgets; ask the ledger's".to_owned());
-    let ledger = control.ledger.as_ref().ok_or_else(elsewhere)?;
+    let ledger = control.ledger.as_ref().ok_or_else(Refusal::no_budgets)?;
     let states = ledger
         .holders()
         .await
