@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_millis(1);
 /// Each so many facts of a parcel lengthen the pause after it by another `PACE`, up to `SLOWEST`: under load the cost of a parcel
 /// weighs more than a wait that is short beside a model's answer.
 const STEP: usize = 16;
-const SLOWEST: u32 = 16;
+const SLOWEST: u32 = 8;
 /// Facts of a parcel after which the next one need not wait for its turn.
 const LARGE: usize = 256;
 /// So many facts of one lane may be on their way when the next parcel goes. Beyond that facts wait here: the Kafka client
