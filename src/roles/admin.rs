@@ -80,10 +80,7 @@ impl Parts {
                 let mut state = serde_json::Map::new();
                 for partition in handle.status() {
                     let index = partition.partition;
-                    state.insert(
-                        format!("partition_{index}"),
-                        json!(format!("{:?}", partition.standing).to_lowercase()),
-                    );
+                    state.insert(format!("partition_{index}"), json!(partition.standing.words()));
                     state.insert(format!("partition_{index}_epoch"), json!(partition.epoch));
                     state.insert(
                         format!("partition_{index}_open_reservations"),

@@ -147,6 +147,19 @@ pub enum Standing {
     Standby,
 }
 
+impl Standing {
+    /// In words, for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::CatchingUp => "catching up",
+            Self::Claiming { .. } => "claiming",
+            Self::Acting { .. } => "acting",
+            Self::Standby => "standing by",
+        }
+    }
+}
+
 /// Why a ledger must stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
