@@ -140,12 +140,16 @@ impl Running {
         if roles.ingest || roles.query {
             let (store, prefix, place) = archive::open(config).context("failed to open the archive")?;
             if roles.ingest {
+                let seal_bytes = u64::from(config.archive.seal_mebibytes) << 20;
+                let usual = ArchiveConfig::default();
                 let settings = ArchiveConfig {
                     prefix: prefix.clone(),
-                    seal_bytes: u64::from(config.archive.seal_mebibytes) << 20,
+                    seal_bytes,
+                    // One segment is built while the next is read.
+                    memory_bytes: usual.memory_bytes.max(2 * seal_bytes),
                     seal_age: Duration::from_secs(config.archive.seal_seconds),
                     delta: config.archive.delta,
-                    ..ArchiveConfig::default()
+                    ..usual
                 };
                 let log = archive::log_settings(config, &deployment, &clock)?;
                 let started = shared(Archiver::start(

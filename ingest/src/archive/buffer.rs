@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use arrow_array::RecordBatch;
 use bursar_schemas::archive::Footer;
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use super::parquet::{ParquetError, SegmentWriter};
 use super::plan::NotOfChain;
+use super::workshop::Scribe;
 
 /// Rows, and bytes of them, decoded at a time: bounds the memory that decoding takes beside the records.
 const ROWS_AT_ONCE: usize = 2048;
@@ -277,17 +277,17 @@ impl Draft {
         self.chunks.iter().flat_map(Chunk::open).take(self.records)
     }
 
-    /// Builds the object. Takes processor time, in two threads where there is much to do, but no IO.
+    /// Builds the object. Takes processor time, the scribe's as well where there is much to do, but no IO.
     ///
     /// # Errors
     /// When the columns or the file cannot be built.
-    pub fn build(self) -> Result<Segment, ParquetError> {
+    pub(super) fn build(self, scribe: &Scribe) -> Result<Segment, ParquetError> {
         let (generation, lane) = (self.generation, self.lane);
         let mut writer = SegmentWriter::new(lane.topic, self.records)?;
         let gathered = if self.records <= ROWS_AT_ONCE {
             self.gather(&mut |batch| writer.write(&batch))?
         } else {
-            let (gathered, written) = self.gather_beside(writer)?;
+            let (gathered, written) = scribe.write_beside(writer, |take| self.gather(take))?;
             writer = written;
             gathered
         };
@@ -310,6 +310,7 @@ impl Draft {
         let sha256 = sha256(&bytes);
         Ok(Segment { footer, bytes, sha256 })
     }
+
     /// Gathers the columns, a batch at a time, and what the footer says of the records.
     fn gather(
         &self,
@@ -336,27 +337,5 @@ impl Draft {
             take(table.take()?)?;
         }
         Ok(Gathered { standings, root, times })
-    }
-
-    /// As [`Draft::gather`], while another thread writes the batches.
-    fn gather_beside(&self, mut writer: SegmentWriter) -> Result<(Gathered, SegmentWriter), ParquetError> {
-        std::thread::scope(|scope| {
-            // A few that wait, so that neither thread stands still for the other: more would only take memory.
-            let (batches, next) = sync_channel::<RecordBatch>(2);
-            let write = move || -> Result<SegmentWriter, ParquetError> {
-                next.into_iter().try_for_each(|batch| writer.write(&batch))?;
-                Ok(writer)
-            };
-            let name = "segment-writer".to_owned();
-            let writing = std::thread::Builder::new().name(name).spawn_scoped(scope, write)?;
-            let gathered = self.gather(&mut |batch| batches.send(batch).map_err(|_| ParquetError::Stopped));
-            drop(batches);
-            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            match (gathered, written) {
-                // The writer's own error says why it stopped.
-                (Err(ParquetError::Stopped) | Ok(_), Err(error)) => Err(error),
-                (gathered, written) => Ok((gathered?, written?)),
-            }
-        })
     }
 }

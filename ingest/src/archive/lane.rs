@@ -7,7 +7,7 @@ use std::time::Duration;
 use bursar_schemas::archive::{Footer, LARGEST_SEGMENT, segment_key};
 use bursar_schemas::evidence::Manifest;
 use bursar_schemas::ids::Generation;
-use bursar_schemas::ports::{Cursor, JournalError};
+use bursar_schemas::ports::JournalError;
 use bursar_schemas::position::Lane;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use super::buffer::{Buffer, Draft, Segment};
 use super::chain;
 use super::plan::{Observed, Setback, Step, next_step, setback};
+use super::reading::Reading;
 use super::run::Shared;
+use super::share::has_room;
 use super::store::{Put, StoreError};
 
 /// Growing waits between tries.
@@ -62,7 +64,7 @@ pub(super) struct LaneTask {
 struct Work {
     generation: Generation,
     buffer: Buffer,
-    cursor: Option<Box<dyn Cursor>>,
+    reading: Reading,
     /// The journal's end when the archiver was told to end.
     end: Option<u64>,
     /// Why not everything up to the end could be read.
@@ -107,7 +109,14 @@ impl LaneTask {
                         status.fault = None;
                     });
                     backoff.reset();
-                    return Work { generation, buffer, cursor: None, end: None, cut: None, backoff };
+                    return Work {
+                        generation,
+                        buffer,
+                        reading: Reading::default(),
+                        end: None,
+                        cut: None,
+                        backoff,
+                    };
                 }
                 Err(fault) => self.shared.board.fault(self.lane, fault),
             }
@@ -119,10 +128,8 @@ impl LaneTask {
         let journal = &self.shared.journal;
         let generation = journal.generation(self.lane.topic).await.map_err(|error| error.to_string())?;
         let end = journal.bounds(self.lane).await.map_err(|error| error.to_string())?.end;
-        let segments = &self.shared.segments;
-        let probe = self.shared.probed.get_or_try_init(|| segments.probe()).await;
-        probe.map_err(|error| error.to_string())?;
-        let head = chain::find_head(segments, generation, self.lane, end).await;
+        self.shared.probe().await.map_err(|error| error.to_string())?;
+        let head = chain::find_head(&self.shared.segments, generation, self.lane, end).await;
         let head = head.map_err(|error| error.to_string())?;
         // Whoever sealed the last segments may have died before it logged them.
         let _sealing = self.shared.sealing.read().await;
@@ -133,12 +140,9 @@ impl LaneTask {
     }
 
     fn observe(&self, work: &Work) -> Observed {
-        let (bytes_of_all, lanes) = self.shared.board.bytes_and_lanes();
         Observed {
             records: work.buffer.records(),
-            bytes: work.buffer.bytes(),
-            bytes_of_all,
-            lanes,
+            load: self.shared.board.load(work.buffer.bytes()),
             age: work.buffer.since().map_or(Duration::ZERO, |since| since.elapsed()),
             ending: self.ending.borrow().then(|| work.end.is_some_and(|end| work.buffer.next() >= end)),
         }
@@ -152,6 +156,8 @@ impl LaneTask {
                     Err(error) => work.cut_short(&error),
                 }
             }
+            // Watched before looking: it may come to be this lane that has to make room.
+            let pressure = self.shared.board.pressure();
             match next_step(&self.shared.config.limits(), &self.observe(work)) {
                 Step::Done => {
                     if let Some(fault) = work.cut.take() {
@@ -161,7 +167,7 @@ impl LaneTask {
                 }
                 Step::Seal => self.seal_buffered(work).await,
                 Step::Wait(longest) => {
-                    if let Some(outcome) = self.take_in(work, longest).await {
+                    if let Some(outcome) = self.take_in(work, longest, pressure).await {
                         return outcome;
                     }
                 }
@@ -169,15 +175,19 @@ impl LaneTask {
         }
     }
 
-    /// Waits for records, for that long, or for the word to end.
-    async fn take_in(&mut self, work: &mut Work, longest: Option<Duration>) -> Option<Outcome> {
-        if work.cursor.is_none() {
-            match self.shared.journal.read(self.lane, work.buffer.next()).await {
-                Ok(cursor) => work.cursor = Some(cursor),
-                Err(error) => return self.set_back(work, error).await,
-            }
-        }
-        let cursor = work.cursor.as_mut()?;
+    fn has_room(&self, work: &Work) -> bool {
+        has_room(self.shared.config.memory_bytes, &self.shared.board.load(work.buffer.bytes()))
+    }
+
+    /// Waits for records, for room to take them in, for that long, or for the word to end.
+    async fn take_in(
+        &mut self,
+        work: &mut Work,
+        longest: Option<Duration>,
+        mut pressure: watch::Receiver<u64>,
+    ) -> Option<Outcome> {
+        let has_room = self.has_room(work);
+        let (journal, turns, from) = (&*self.shared.journal, &self.shared.turns, work.buffer.next());
         let was_ending = *self.ending.borrow_and_update();
         let batch = tokio::select! {
             // In this order, so that a busy lane still ends and seals in time.
@@ -190,7 +200,8 @@ impl LaneTask {
                 return None;
             }
             () = sleep(longest) => return None,
-            batch = cursor.next() => batch,
+            _ = pressure.changed() => return None,
+            batch = work.reading.next(journal, turns, self.lane, from), if has_room => batch,
         };
         match batch {
             Ok(batch) => {
@@ -214,7 +225,7 @@ impl LaneTask {
 
     /// Deals with a failed read: the cursor is given up, and what is gone is stated.
     async fn set_back(&self, work: &mut Work, error: JournalError) -> Option<Outcome> {
-        work.cursor = None;
+        work.reading.close();
         let current = self.shared.journal.generation(self.lane.topic).await.ok();
         match setback(&error, work.generation, current) {
             Setback::MadeAnew(_) => {
@@ -269,24 +280,15 @@ impl LaneTask {
 
     /// Takes in what the journal has while a segment is built and put, as far as there is room.
     async fn take_in_beside<T>(&self, work: &mut Work, sealing: impl Future<Output = T>) -> T {
-        let config = &self.shared.config;
         // What makes the next segment, and no more.
-        let most = work.buffer.bytes().saturating_add(config.seal_bytes);
+        let most = work.buffer.bytes().saturating_add(self.shared.config.seal_bytes);
         let mut sealing = pin!(sealing);
         loop {
-            let has_room =
-                work.buffer.bytes() < most && self.shared.board.bytes_and_lanes().0 < config.memory_bytes;
-            let cursor = work.cursor.as_mut().filter(|_| has_room);
-            let more = async {
-                match cursor {
-                    Some(cursor) => cursor.next().await,
-                    None => std::future::pending().await,
-                }
-            };
+            let has_room = work.buffer.bytes() < most && self.has_room(work);
             let batch = tokio::select! {
                 biased;
                 sealed = &mut sealing => return sealed,
-                batch = more => batch,
+                batch = work.reading.next_open(), if has_room => batch,
             };
             match batch {
                 Ok(batch) => {
@@ -296,7 +298,7 @@ impl LaneTask {
                 // Reading goes on after the seal, with a new cursor, and meets again what is the matter.
                 Err(error) => {
                     tracing::debug!(lane = %self.lane, %error, "reading ahead ended");
-                    work.cursor = None;
+                    work.reading.close();
                 }
             }
         }
@@ -337,12 +339,8 @@ impl LaneTask {
     /// Builds the object beside the runtime; halves what is too large for one put.
     async fn build(&self, mut draft: Draft) -> Result<Segment, StoreError> {
         loop {
-            let permit = self.shared.building.acquire().await;
-            permit.as_ref().map_err(|error| StoreError::Broken(error.to_string()))?;
             let records = draft.records();
-            let whole = draft.clone();
-            let built = tokio::task::spawn_blocking(move || whole.build()).await;
-            let segment = built.map_err(|error| StoreError::Broken(error.to_string()))??;
+            let segment = self.shared.workshop.build(draft.clone()).await?;
             let size = u64::try_from(segment.bytes.len()).unwrap_or(u64::MAX);
             if size <= LARGEST_SEGMENT || records <= 1 {
                 return Ok(segment);
@@ -357,9 +355,10 @@ impl LaneTask {
             key: segment_key(work.generation, self.lane, start),
             error,
         })?;
+        work.reading.sealed();
         if work.buffer.next() != next {
             // Another archiver, or a loss, is ahead of the cursor.
-            work.cursor = None;
+            work.reading.close();
         }
         self.shared.board.update(self.lane, |status| {
             status.sealed = Some(footer.end);

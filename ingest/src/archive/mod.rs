@@ -2,7 +2,9 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | `plan` | what to do next, decided from what was seen |
+//! | `plan`, `share` | what to do next, and how lanes share memory and turns, decided from what was seen |
+//! | `workshop` | the threads that build segments |
+//! | `reading` | a lane's cursor: in its turn while it is behind |
 //! | `buffer`, `parquet` | records not sealed yet, and the object that they become |
 //! | `store`, `folder` | objects put if absent; a local folder whose puts survive a power cut |
 //! | `chain` | following a lane's segments to their end |
@@ -29,12 +31,15 @@ mod lane;
 mod log;
 mod parquet;
 mod plan;
+mod reading;
 mod removal;
 mod run;
+mod share;
 mod status;
 mod store;
 #[cfg(test)]
 mod tests;
+mod workshop;
 
 pub use self::buffer::Head;
 pub use self::chain::{find_head, follow};

@@ -7,6 +7,8 @@ use bursar_schemas::ids::Generation;
 use bursar_schemas::ports::JournalError;
 use bursar_schemas::position::Lane;
 
+use super::share::{Load, is_full};
+
 /// When a segment is full, or old enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -14,7 +16,7 @@ pub struct Limits {
     pub seal_bytes: u64,
     /// How long a record may wait to be sealed.
     pub seal_age: Duration,
-    /// Bytes that all lanes may buffer before each is held to its share.
+    /// Bytes that all lanes may buffer before the largest is sealed.
     pub memory_bytes: u64,
 }
 
@@ -23,12 +25,8 @@ pub struct Limits {
 pub struct Observed {
     /// Records buffered.
     pub records: usize,
-    /// Bytes buffered by this lane.
-    pub bytes: u64,
-    /// Bytes buffered by all lanes.
-    pub bytes_of_all: u64,
-    /// How many lanes there are.
-    pub lanes: u64,
+    /// What this lane holds, and all of them.
+    pub load: Load,
     /// How long ago the first buffered record was taken in.
     pub age: Duration,
     /// Set when the archiver is to end; true once everything that was there at that time is buffered or sealed.
@@ -49,10 +47,7 @@ pub enum Step {
 /// Decides the next step.
 #[must_use]
 pub fn next_step(limits: &Limits, seen: &Observed) -> Step {
-    // Once all lanes together hold too much, each may keep its share: at most twice the bound in all.
-    let crowded = seen.bytes_of_all > limits.memory_bytes;
-    let share = if crowded { limits.memory_bytes / seen.lanes.max(1) } else { u64::MAX };
-    let full = seen.bytes >= limits.seal_bytes.min(share);
+    let full = is_full(limits.seal_bytes, limits.memory_bytes, &seen.load);
     match (seen.records > 0, seen.ending) {
         (true, _) if full => Step::Seal,
         (true, Some(true)) => Step::Seal,
@@ -158,7 +153,12 @@ mod tests {
     const LIMITS: Limits = Limits { seal_bytes: 100, seal_age: Duration::from_secs(60), memory_bytes: 400 };
 
     fn seen(records: usize, bytes: u64, seconds: u64, ending: Option<bool>) -> Observed {
-        Observed { records, bytes, bytes_of_all: bytes, lanes: 8, age: Duration::from_secs(seconds), ending }
+        let load = Load { bytes, bytes_of_all: bytes, largest: bytes, lanes: 8 };
+        Observed { records, load, age: Duration::from_secs(seconds), ending }
+    }
+
+    fn beside(bytes: u64, bytes_of_all: u64, largest: u64) -> Observed {
+        Observed { load: Load { bytes, bytes_of_all, largest, lanes: 8 }, ..seen(1, bytes, 0, None) }
     }
 
     #[test]
@@ -175,12 +175,12 @@ mod tests {
             (seen(0, 0, 0, Some(false)), Step::Wait(None)),
             (seen(1, 1, 0, Some(true)), Step::Seal),
             (seen(0, 0, 0, Some(true)), Step::Done),
-            // 400 bytes shared by 8 lanes: 50 each once they hold more together.
-            (Observed { bytes_of_all: 401, ..seen(1, 50, 0, None) }, Step::Seal),
-            (Observed { bytes_of_all: 400, ..seen(1, 50, 0, None) }, wait(60)),
-            (Observed { bytes_of_all: 401, ..seen(1, 49, 0, None) }, wait(60)),
+            // 400 bytes for all lanes: the largest goes once they are reached.
+            (beside(50, 400, 50), Step::Seal),
+            (beside(50, 399, 50), wait(60)),
+            (beside(49, 400, 50), wait(60)),
             // Skipped offsets alone make no segment.
-            (Observed { bytes: 1000, ..seen(0, 0, 99, None) }, Step::Wait(None)),
+            (seen(0, 1000, 99, None), Step::Wait(None)),
         ] {
             assert_eq!(next_step(&LIMITS, &observed), step, "{observed:?}");
         }

@@ -11,15 +11,18 @@ use bursar_schemas::ports::Journal;
 use bursar_schemas::position::{Lane, Topic};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tokio::sync::{Mutex, OnceCell, RwLock, Semaphore, watch};
+use tokio::sync::{Mutex, OnceCell, RwLock, watch};
 use tokio::task::{Id, JoinSet};
 
 use super::delta::Delta;
 use super::lane::LaneTask;
 use super::log::{Clock, LogError, LogSettings, LogStatus, LogWriter};
 use super::plan::Limits;
+use super::reading::Turns;
+use super::share::TURNS;
 use super::status::{Board, LaneStatus};
-use super::store::Segments;
+use super::store::{Segments, StoreError};
+use super::workshop::Workshop;
 
 /// What an archiver needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +35,11 @@ pub struct ArchiveConfig {
     pub seal_bytes: u64,
     /// How long a record may wait to be sealed, from when the archiver took it in.
     pub seal_age: Duration,
-    /// Bytes of records that all lanes may buffer before each is held to its share; at most twice as many are held.
+    /// Bytes of records that all lanes may buffer before the largest is sealed and nothing more is taken in; a quarter
+    /// more is for lanes that have next to nothing.
     pub memory_bytes: u64,
+    /// Lanes that catch up at the same time, those far behind the journal's end; each has megabytes fetched ahead.
+    pub turns: usize,
     /// Segments built at the same time; a large one takes two threads.
     pub builds: usize,
     /// First wait after a failure; it doubles with each further one.
@@ -53,8 +59,9 @@ impl Default for ArchiveConfig {
             topics: Topic::ALL.to_vec(),
             seal_bytes: 32 * 1024 * 1024,
             seal_age: Duration::from_secs(60),
-            memory_bytes: 128 * 1024 * 1024,
-            builds: 2,
+            memory_bytes: 64 * 1024 * 1024,
+            turns: TURNS,
+            builds: 1,
             retry_first: Duration::from_millis(200),
             retry_most: Duration::from_secs(30),
             delta: false,
@@ -75,7 +82,8 @@ pub(super) struct Shared {
     pub(super) segments: Segments,
     pub(super) config: ArchiveConfig,
     pub(super) board: Board,
-    pub(super) building: Semaphore,
+    pub(super) workshop: Workshop,
+    pub(super) turns: Turns,
     /// Set once the store was seen to refuse a second put.
     pub(super) probed: OnceCell<()>,
     /// Held for reading between a segment and its checkpoint, so that an end in good order falls before or after.
@@ -110,6 +118,11 @@ impl SharedLog {
 }
 
 impl Shared {
+    /// Makes sure once that the store refuses a second put; nothing else is put before.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        self.probed.get_or_try_init(|| self.segments.probe()).await.map(drop)
+    }
+
     /// The time for a leaf; none where no log is written.
     pub(super) fn log_clock(&self) -> Option<i64> {
         self.log.as_ref().map(|log| (log.clock)())
@@ -165,7 +178,10 @@ async fn beat(shared: Arc<Shared>) {
         let wait = {
             let _sealing = shared.sealing.read().await;
             let mut writer = log.writer.lock().await;
-            let beaten = writer.beat(every).await;
+            let beaten = match shared.probe().await {
+                Ok(()) => writer.beat(every).await,
+                Err(error) => Err(error.into()),
+            };
             log.show(&writer, beaten.as_ref().err());
             beaten.unwrap_or(shared.config.retry_most)
         };
@@ -198,8 +214,9 @@ impl Archiver {
             delta: config.delta.then(|| Mutex::new(Delta::new(segments.clone(), clock))),
             log: log.map(|settings| SharedLog::new(segments.clone(), settings)),
             segments,
-            building: Semaphore::new(config.builds.max(1)),
-            board: Board::new(),
+            workshop: Workshop::new(config.builds),
+            turns: Turns::new(config.turns),
+            board: Board::new(config.memory_bytes),
             probed: OnceCell::new(),
             sealing: RwLock::new(()),
             config,

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::share::{Load, is_crowded};
+
 /// How a lane stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneStatus {
@@ -34,26 +36,45 @@ pub struct LaneStatus {
 /// The state of all lanes, shared between their tasks and whoever asks.
 #[derive(Debug)]
 pub(super) struct Board {
-    lanes: Mutex<BTreeMap<Lane, LaneStatus>>,
+    lanes: Mutex<Lanes>,
+    memory_bytes: u64,
     changes: watch::Sender<u64>,
+    pressure: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    each: BTreeMap<Lane, LaneStatus>,
+    /// Whether they held as much as they may together, when that was last looked at.
+    crowded: bool,
 }
 
 impl Board {
-    pub(super) fn new() -> Self {
-        Self { lanes: Mutex::default(), changes: watch::Sender::new(0) }
+    /// For lanes that may hold so many bytes together.
+    pub(super) fn new(memory_bytes: u64) -> Self {
+        let (changes, pressure) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { lanes: Mutex::default(), memory_bytes, changes, pressure }
     }
 
     /// Changes a lane's status and wakes whoever waits for changes.
     pub(super) fn update(&self, lane: Lane, change: impl FnOnce(&mut LaneStatus)) {
-        change(self.lanes.lock().entry(lane).or_default());
+        let pressed = {
+            let mut lanes = self.lanes.lock();
+            change(lanes.each.entry(lane).or_default());
+            let crowded = is_crowded(self.memory_bytes, lanes.load(0).bytes_of_all);
+            std::mem::replace(&mut lanes.crowded, crowded) || crowded
+        };
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        if pressed {
+            self.pressure.send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 
     /// Notes what keeps a lane from going on, once each time that it changes.
     pub(super) fn fault(&self, lane: Lane, fault: String) {
         let news = {
             let mut lanes = self.lanes.lock();
-            let status = lanes.entry(lane).or_default();
+            let status = lanes.each.entry(lane).or_default();
             let news = status.fault.as_ref() != Some(&fault);
             status.fault = Some(fault.clone());
             news
@@ -65,20 +86,36 @@ impl Board {
     }
 
     pub(super) fn sealed(&self, lane: Lane) -> Option<u64> {
-        self.lanes.lock().get(&lane).and_then(|status| status.sealed)
+        self.lanes.lock().each.get(&lane).and_then(|status| status.sealed)
     }
 
     pub(super) fn lanes(&self) -> BTreeMap<Lane, LaneStatus> {
-        self.lanes.lock().clone()
+        self.lanes.lock().each.clone()
     }
 
-    pub(super) fn bytes_and_lanes(&self) -> (u64, u64) {
-        let lanes = self.lanes.lock();
-        let bytes = lanes.values().map(|status| status.buffered_bytes).sum();
-        (bytes, u64::try_from(lanes.len()).unwrap_or(u64::MAX))
+    /// What all lanes hold, beside one that holds so many bytes.
+    pub(super) fn load(&self, bytes: u64) -> Load {
+        self.lanes.lock().load(bytes)
+    }
+
+    /// Changes whenever what lanes hold does while they hold as much as they may, and when that ends.
+    pub(super) fn pressure(&self) -> watch::Receiver<u64> {
+        self.pressure.subscribe()
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+}
+
+impl Lanes {
+    fn load(&self, bytes: u64) -> Load {
+        let held = || self.each.values().map(|status| status.buffered_bytes);
+        Load {
+            bytes,
+            bytes_of_all: held().sum(),
+            largest: held().max().unwrap_or(0),
+            lanes: u64::try_from(self.each.len()).unwrap_or(u64::MAX),
+        }
     }
 }

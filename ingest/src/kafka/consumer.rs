@@ -20,6 +20,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{Offset, Timestamp};
 
 use super::context::{Quiet, Reading};
+use super::settings::Ahead;
 use super::{KafkaSettings, KafkaSetupError, describe, generation, topics};
 
 /// Most records in a batch.
@@ -93,7 +94,8 @@ impl Journal for KafkaJournal {
         if from < start || from > end {
             return Err(JournalError::OutOfRange { lane, start, end, wanted: from });
         }
-        let cursor = KafkaCursor::new(Arc::clone(&self.settings), Arc::clone(&self.asking), lane, from)?;
+        let (settings, asking) = (Arc::clone(&self.settings), Arc::clone(&self.asking));
+        let cursor = KafkaCursor::new(settings, asking, lane, from, Ahead::of(end - from))?;
         Ok(Box::new(cursor))
     }
 }
@@ -147,11 +149,12 @@ impl KafkaCursor {
         asking: Arc<BaseConsumer<Quiet>>,
         lane: Lane,
         next: u64,
+        ahead: Ahead,
     ) -> Result<Self, JournalError> {
         let failed = |error: KafkaError| JournalError::Failed(describe(&error));
         let context = Reading::default();
-        let mut consumer =
-            BaseConsumer::from_config_and_context(&settings.consumer(), context.clone()).map_err(failed)?;
+        let mut consumer = BaseConsumer::from_config_and_context(&settings.consumer(ahead), context.clone())
+            .map_err(failed)?;
         let more = Arc::clone(&context.more);
         consumer.set_nonempty_callback(move || more.notify_one());
         let (topic, Some(partition)) = settings.place(lane) else { return Err(JournalError::NoLane(lane)) };

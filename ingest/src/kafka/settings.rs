@@ -56,6 +56,25 @@ pub enum Compression {
     Zstd,
 }
 
+/// How much a cursor fetches ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// As much as the settings allow: for a cursor that has much to read.
+    Far,
+    /// A few batches: for one near the topic's end, of which a process may have very many.
+    Near,
+}
+
+/// Records from which on a cursor has much to read.
+const MUCH: u64 = 10_000;
+
+impl Ahead {
+    /// For a cursor with so many records before it.
+    pub(super) const fn of(records: u64) -> Self {
+        if records > MUCH { Self::Far } else { Self::Near }
+    }
+}
+
 /// How Kafka is used.
 #[derive(Debug, Clone)]
 pub struct KafkaSettings {
@@ -193,9 +212,14 @@ impl KafkaSettings {
     }
 
     /// A consumer of one lane at offsets that we keep ourselves.
-    pub(super) fn consumer(&self) -> ClientConfig {
+    pub(super) fn consumer(&self, ahead: Ahead) -> ClientConfig {
         let mut config = self.common();
-        let ahead = (self.fetch_ahead_bytes / 1024).max(1).to_string();
+        // A record that waits takes twice its bytes, and what is fetched at once is compressed: what is in memory in the
+        // end is about five times what is said here.
+        let (bytes, at_once, records) = match ahead {
+            Ahead::Far => (self.fetch_ahead_bytes, self.max_message_bytes, 10_000),
+            Ahead::Near => (self.fetch_ahead_bytes / 16, self.max_message_bytes / 8, 1000),
+        };
         config
             // Manual assignment needs a name here, but no group is ever joined and nothing is committed.
             .set("group.id", format!("{}.readers", self.prefix))
@@ -210,9 +234,9 @@ impl KafkaSettings {
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.max.bytes", (self.fetch_ahead_bytes.max(self.max_message_bytes)).to_string())
-            .set("fetch.message.max.bytes", self.max_message_bytes.to_string())
-            .set("queued.min.messages", "10000")
-            .set("queued.max.messages.kbytes", ahead);
+            .set("fetch.message.max.bytes", at_once.max(1).to_string())
+            .set("queued.min.messages", records.to_string())
+            .set("queued.max.messages.kbytes", (bytes / 1024).max(1).to_string());
         config
     }
 }
@@ -249,7 +273,9 @@ mod tests {
     fn the_client_takes_every_setting() {
         let plain = KafkaSettings::new("127.0.0.1:1", "test");
         for settings in [plain, secret()] {
-            let _: BaseConsumer = settings.consumer().create().unwrap();
+            for ahead in [Ahead::Far, Ahead::Near] {
+                let _: BaseConsumer = settings.consumer(ahead).create().unwrap();
+            }
             let _: BaseProducer = settings.producer().create().unwrap();
         }
     }
