@@ -140,6 +140,7 @@ impl Running {
         if roles.ingest || roles.query {
             let (store, prefix, place) = archive::open(config).context("failed to open the archive")?;
             if roles.ingest {
+                archive::refuse_careless(&store, &prefix).await.context("archive.url")?;
                 let seal_bytes = u64::from(config.archive.seal_mebibytes) << 20;
                 let usual = ArchiveConfig::default();
                 let settings = ArchiveConfig {

@@ -19,6 +19,9 @@ use crate::wire::Deployment;
 /// File with the log's public key.
 const PUBLIC_KEY_FILE: &str = "log.pub";
 
+/// How long a start waits to see how the store puts.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Opens the archive: its store, the prefix within it, and its address.
 pub(crate) fn open(config: &Config) -> Result<Place, StoreError> {
     open_place(config, &config.archive.url)
@@ -38,6 +41,16 @@ pub(super) fn open_place(config: &Config, place: &str) -> Result<Place, StoreErr
     };
     let (store, prefix) = open_store(&url)?;
     Ok((store, prefix, url))
+}
+
+/// Refuses a store that overwrites what is to be put only if absent, where that can be seen now; whoever cannot be
+/// reached is tried again by the archiver, which asks the same before it puts anything.
+pub(super) async fn refuse_careless(store: &Arc<dyn ObjectStore>, prefix: &StorePath) -> anyhow::Result<()> {
+    let segments = Segments::new(Arc::clone(store), prefix.clone());
+    match tokio::time::timeout(PROBE_PATIENCE, segments.probe()).await {
+        Ok(Err(error @ StoreError::Unconditional)) => Err(error.into()),
+        Ok(Ok(()) | Err(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// The log's name: the one configured, or one that follows from the deployment's key.

@@ -1,7 +1,7 @@
 """Free ports, and waiting for a started process to answer.
 
     probe.py free COUNT
-    probe.py kafka|http PORT PID SECONDS
+    probe.py kafka|http|refusal PORT PID SECONDS
 """
 
 import os
@@ -72,6 +72,15 @@ def http_answers(port):
         return answer.status == 200
 
 
+def http_refuses(port):
+    """Whether a request without a name is answered, if only with a refusal."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2):
+            return True
+    except urllib.error.HTTPError:
+        return True
+
+
 def ended(pid):
     """Whether the process is gone, or dead and not yet reaped."""
     try:
@@ -100,7 +109,7 @@ def main(arguments):
     if arguments[0] == "free":
         print(*free_ports(int(arguments[1])))
         return
-    answers = {"kafka": kafka_answers, "http": http_answers}[arguments[0]]
+    answers = {"kafka": kafka_answers, "http": http_answers, "refusal": http_refuses}[arguments[0]]
     port, pid, seconds = (int(argument) for argument in arguments[1:4])
     # Loopback is never asked for through a proxy.
     os.environ["no_proxy"] = "*"

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.error
+import urllib.request
 
 import confluent_kafka
 import pyarrow
@@ -46,6 +48,14 @@ def processes_naming(folder):
         if any(str(folder) in word for word in words):
             found.append(int(entry.name))
     return found
+
+
+def is_alive(pid):
+    """Whether a process runs; one that is dead and not yet reaped has no command line."""
+    try:
+        return pathlib.Path("/proc", pid, "cmdline").read_bytes() != b""
+    except OSError:
+        return False
 
 
 def mode(path):
@@ -137,7 +147,8 @@ class Kafka(Component):
         stranger = subprocess.Popen(["sleep", "600"])
         self.addCleanup(stranger.wait)
         self.addCleanup(stranger.kill)
-        for script, action in (("kafka", "stop"), ("kafka", "kill9"), ("s3", "stop"), ("s3", "kill9")):
+        scripts = ("kafka", "s3", "azure", "gcs")
+        for script, action in ((script, action) for script in scripts for action in ("stop", "kill9")):
             (self.folder / "pid").write_text(f"{stranger.pid}\n")
             run(script, action, self.folder)
             self.assertIsNone(stranger.poll(), f"{script} {action}")
@@ -240,6 +251,36 @@ class S3(Component):
         one_version = f"{path}?versionId={version.decode()}"
         self.assertEqual(self.request(server, "DELETE", one_version)[0], 403)
         self.assertEqual(self.request(server, "GET", one_version), (200, body))
+
+
+class OtherClouds(Component):
+    def test_a_second_start_finds_the_server_and_nothing_survives_a_stop(self):
+        for script in ("azure", "gcs"):
+            first = self.start(script)
+            self.assertEqual(run(script, "start", self.folder), first)
+            run(script, "stop", self.folder)
+            self.assertFalse(is_alive(first["PID"]), script)
+
+    def test_gcs_puts_an_object_once_unless_it_ignores_the_condition(self):
+        server = self.start("gcs")
+        endpoint = json.loads(pathlib.Path(server["CREDENTIALS"]).read_text())["gcs_base_url"]
+
+        def put(bucket, body):
+            once = {"x-goog-if-generation-match": "0"}
+            request = urllib.request.Request(f"{endpoint}/{bucket}/a/b", body, once, method="PUT")
+            try:
+                with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as refused:
+                return refused.code
+
+        def get(bucket):
+            with urllib.request.urlopen(f"{endpoint}/{bucket}/a/b", timeout=DEADLINE_SECONDS) as answer:
+                return answer.read()
+
+        bucket, ignoring = server["BUCKET"], server["IGNORING_BUCKET"]
+        self.assertEqual([put(bucket, b"first"), put(bucket, b"second"), get(bucket)], [200, 412, b"first"])
+        self.assertEqual([put(ignoring, b"first"), put(ignoring, b"second"), get(ignoring)], [200, 200, b"second"])
 
 
 class Readers(Component):

@@ -18,4 +18,5 @@ mod forge;
 mod product;
 mod removal;
 mod retention;
+mod stores;
 mod tamper;

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
+use super::disturbed::Disturbed;
+use super::faults::Careless;
 use super::journal::TestJournal;
 use super::*;
 
@@ -47,6 +49,53 @@ async fn an_s3_server_holds_an_archive() {
     let Some(url) = component("BURSAR_TEST_S3") else { return };
     let (store, prefix) = open_store(&format!("{url}/archiver-{}", unique())).unwrap();
     archives_in(store, prefix).await;
+}
+
+/// `BURSAR_TEST_AZURE` is the archive's address, such as `az://archive`; the rest comes from `AZURE_*` variables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_azure_server_holds_an_archive() {
+    let Some(url) = component("BURSAR_TEST_AZURE") else { return };
+    let (store, prefix) = open_store(&format!("{url}/archiver-{}", unique())).unwrap();
+    archives_in(store, prefix).await;
+}
+
+/// `BURSAR_TEST_GCS` is the archive's address, such as `gs://bursar`; the rest comes from `GOOGLE_*` variables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gcs_server_holds_an_archive() {
+    let Some(url) = component("BURSAR_TEST_GCS") else { return };
+    let (store, prefix) = open_store(&format!("{url}/archiver-{}", unique())).unwrap();
+    archives_in(store, prefix).await;
+}
+
+/// A server that does not know the condition answers as if there were none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ignores_the_condition_gets_nothing() {
+    let Some(url) = component("BURSAR_TEST_GCS_IGNORING") else { return };
+    let (store, prefix) = open_store(&format!("{url}/archiver-{}", unique())).unwrap();
+    refuses(store, prefix).await;
+}
+
+/// Neither segment nor leaf is put where a second put would overwrite the first.
+async fn refuses(store: Arc<dyn ObjectStore>, prefix: Path) {
+    let journal = TestJournal::default();
+    journal.fill(40);
+    let stop_timeout = Duration::from_millis(100);
+    let config = ArchiveConfig { prefix: prefix.clone(), stop_timeout, ..config() };
+    let log = log().map(|log| LogSettings { heartbeat: Some(Duration::from_millis(1)), ..log });
+    let archiver = Archiver::start(Arc::new(journal), Arc::clone(&store), config, log);
+    let refused = |fault: &Option<String>| fault.as_ref().is_some_and(|it| it.contains("conditional puts"));
+    until(&archiver, |status| refused(&status.fault)).await;
+    while !archiver.log_status().is_some_and(|log| refused(&log.fault)) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!archiver.stop(true).await, "it says that everything is sealed");
+    let names: Vec<_> = objects(&store, &prefix).await.into_keys().collect();
+    assert_eq!(names, [PROBE]);
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_the_condition_gets_nothing() {
+    refuses(Disturbed::new(&memory(), Careless), Path::from("archive")).await;
 }
 
 /// On a bucket with a default retention every object is put with a checksum, and is there to stay.
