@@ -94,16 +94,24 @@ impl QueryService {
 }
 
 impl QueryService {
-    /// Ids of the requests of which a content is kept and that a condition over `requests` holds. Not recorded.
+    /// Ids of the requests of which a content is kept, of one subject or of any, and that a condition over a topic that
+    /// speaks of requests holds. Not recorded.
     ///
     /// # Errors
     /// When that cannot be found out.
-    pub async fn kept_contents(&self, condition: &str) -> Result<Vec<String>, QueryError> {
+    pub async fn kept_contents(
+        &self,
+        topic: Topic,
+        condition: &str,
+        subject: Option<&str>,
+    ) -> Result<Vec<String>, QueryError> {
         // A condition holds a request when it holds any of its records.
-        let alone = format!("SELECT request FROM requests WHERE ({condition}\n)");
-        statement(Topic::Requests, condition, "false")?;
+        let alone = format!("SELECT request FROM {topic} WHERE ({condition}\n)");
+        statement(topic, condition, "false")?;
+        let of =
+            subject.map_or_else(String::new, |name| format!(" AND subject = '{}'", name.replace('\'', "''")));
         let sql = format!(
-            "SELECT DISTINCT request FROM requests WHERE kind = 'ContentKept' AND request IN ({alone})"
+            "SELECT DISTINCT request FROM requests WHERE kind = 'ContentKept'{of} AND request IN ({alone})"
         );
         let deadline = Instant::now() + self.config.http.time;
         let work = async {

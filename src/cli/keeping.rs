@@ -56,7 +56,7 @@ pub(crate) struct Erase {
     /// Why; kept on record.
     #[arg(long)]
     pub(crate) reason: String,
-    /// Erase although legal holds stand.
+    /// Erase although a legal hold speaks of what was captured.
     #[arg(long)]
     pub(crate) despite_holds: bool,
 }

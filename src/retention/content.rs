@@ -6,9 +6,12 @@ use bursar_ingest::content::Vault;
 use bursar_query::QueryService;
 use bursar_schemas::facts::SubjectErased;
 use bursar_schemas::ids::RequestId;
+use bursar_schemas::policy::Hold;
+use bursar_schemas::position::Topic;
 use serde::Serialize;
 
-use super::holds::Ruling;
+use super::holds::{Ruling, TOPICS};
+use super::Keeper;
 use crate::exit::{Failure, Outcome};
 use crate::publisher::Publisher;
 
@@ -35,14 +38,14 @@ enum Free {
 
 /// A content counts as free of holds only when the facts of its request are sealed, so that they could be asked.
 async fn free(ruling: &Ruling, service: &QueryService) -> Result<Free, bursar_query::QueryError> {
-    let holds: Vec<_> =
-        ruling.holds.all().filter(|hold| hold.speaks_of(bursar_schemas::position::Topic::Requests)).collect();
+    let holds: Vec<_> = ruling.holds.all().filter(|hold| hold.speaks_of(Topic::Requests)).collect();
     if holds.is_empty() {
         return Ok(Free::All);
     }
-    let mut free: BTreeSet<String> = service.kept_contents("true").await?.into_iter().collect();
+    let kept = service.kept_contents(Topic::Requests, "true", None).await?;
+    let mut free: BTreeSet<String> = kept.into_iter().collect();
     for hold in holds {
-        for held in service.kept_contents(&hold.condition).await? {
+        for held in service.kept_contents(Topic::Requests, &hold.condition, None).await? {
             free.remove(&held);
         }
     }
@@ -89,13 +92,54 @@ pub(super) async fn look(
 pub(crate) struct EraseRequest {
     pub(crate) subject: String,
     pub(crate) reason: String,
-    /// Erase although holds stand.
+    /// Erase although a hold speaks of it.
     pub(crate) despite_holds: bool,
 }
 
-/// Destroys a subject's data key and records it; true when there was one.
+/// The hold that keeps something, and why; none when none does.
+pub(crate) type Keeps = Option<(String, String)>;
+
+/// A hold that speaks of a request of which the subject's content is kept, or may, and why; none when none does.
+///
+/// Records of `limits` and `policy` are of no request, so a hold on them alone speaks of no content.
+pub(super) async fn held(
+    vault: &Vault,
+    ruling: &Ruling,
+    service: &QueryService,
+    subject: &str,
+) -> Outcome<Keeps> {
+    for hold in ruling.holds.all() {
+        for topic in TOPICS.into_iter().filter(|topic| hold.speaks_of(*topic)) {
+            match service.kept_contents(topic, &hold.condition, Some(subject)).await {
+                Ok(held) if held.is_empty() => {}
+                Ok(held) => {
+                    let why = format!("{}, {} of its requests", hold.reason, held.len());
+                    return Ok(Some((hold.hold.clone(), why)));
+                }
+                Err(error) => return Ok(Some((hold.hold.clone(), format!("cannot be asked: {error}")))),
+            }
+        }
+    }
+    let standing = |hold: &&Hold| TOPICS.into_iter().any(|topic| hold.speaks_of(topic));
+    let Some(hold) = ruling.holds.all().find(standing) else { return Ok(None) };
+    // A content lies there a moment before its fact is on record, and no condition finds it until then.
+    let known = service.kept_contents(Topic::Requests, "true", None).await?;
+    let known: BTreeSet<String> = known.into_iter().collect();
+    for request in vault.requests().await? {
+        if !known.contains(&request.to_string()) && vault.subject(request).await?.as_deref() == Some(subject)
+        {
+            let why = format!("cannot be asked: the content of request {request} is not on record yet");
+            return Ok(Some((hold.hold.clone(), why)));
+        }
+    }
+    Ok(None)
+}
+
+/// Destroys a subject's data key and records it; true when there was one. Only a process that keeps the archive can look
+/// whether a hold speaks of the subject; any other one refuses while a hold stands.
 pub(crate) async fn erase(
     publisher: &Publisher,
+    keeper: Option<&Keeper>,
     vault: &Vault,
     request: EraseRequest,
     author: &str,
@@ -107,10 +151,16 @@ pub(crate) async fn erase(
     let standing: Vec<&str> =
         ruling.holds.all().filter(|hold| hold.stands()).map(|hold| hold.hold.as_str()).collect();
     if !standing.is_empty() && !request.despite_holds {
-        return Err(Failure::refused(format!(
-            "legal holds stand that this could destroy evidence of ({}): repeat it with --despite-holds if it may",
-            standing.join(", ")
-        )));
+        let found = match keeper {
+            Some(keeper) => keeper.held(vault, &ruling, &request.subject).await?,
+            None => Some((standing.join(", "), "the archive is not asked from this process".to_owned())),
+        };
+        if let Some((hold, why)) = found {
+            return Err(Failure::refused(format!(
+                "a legal hold stands that this could destroy evidence of ({hold}: {why}): repeat it with \
+                 --despite-holds if it may"
+            )));
+        }
     }
     let key_destroyed = vault.erase(&request.subject).await.map_err(|error| match error {
         bursar_ingest::content::VaultError::Subject => Failure::usage(error),

@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::exit::{Failure, Outcome};
-use content::Contents;
+use content::{Contents, Keeps};
 use holds::Ruling;
 
 /// How long a fact may take to be acknowledged.
@@ -147,10 +147,21 @@ impl Keeper {
 
     /// Sealed records alone, without a tail and without recording.
     async fn sealed(&self) -> Outcome<QueryService> {
+        let config = QueryConfig { listing: Duration::from_secs(3600), ..self.parts.query.clone() };
+        self.asked(config, None).await
+    }
+
+    async fn asked(&self, config: QueryConfig, tail: Option<Arc<dyn Journal>>) -> Outcome<QueryService> {
         let parts = &self.parts;
         let store = Arc::new(PrefixStore::new(Arc::clone(&parts.store), parts.prefix.clone()));
-        let config = QueryConfig { listing: Duration::from_secs(3600), ..parts.query.clone() };
-        Ok(QueryService::open(config, store, None, None, Arc::clone(&parts.clock)).await?)
+        Ok(QueryService::open(config, store, tail, None, Arc::clone(&parts.clock)).await?)
+    }
+
+    /// A hold that speaks of a subject's captured content, and why; the tail is asked, too.
+    pub(crate) async fn held(&self, vault: &Vault, ruling: &Ruling, subject: &str) -> Outcome<Keeps> {
+        let parts = &self.parts;
+        let service = self.asked(parts.query.clone(), Some(Arc::clone(&parts.journal))).await?;
+        content::held(vault, ruling, &service, subject).await
     }
 
     /// What is past its retention, and what becomes of it.

@@ -261,6 +261,15 @@ impl Vault {
         Ok(named.iter().filter_map(|meta| meta.location.filename()?.parse().ok()).collect())
     }
 
+    /// Whose the content of a request is, which its object says in clear; none when there is none.
+    ///
+    /// # Errors
+    /// When the store fails, or the object is no content.
+    pub async fn subject(&self, request: RequestId) -> Result<Option<String>, VaultError> {
+        let object = self.read(&self.path(CONTENTS, &request.to_string())).await?;
+        Ok(object.map(|object| subject_of(&object)).transpose()?)
+    }
+
     /// Deletes the content of a request.
     ///
     /// # Errors
