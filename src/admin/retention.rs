@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::server::{Answer, Author, Control, Refusal, publisher};
 use crate::exit::Failure;
-use crate::retention::content::EraseRequest;
+use crate::retention::content::{EraseRequest, ShownRequest};
 use crate::retention::{Keeper, content, holds};
 
 /// A hold to be placed.
@@ -34,6 +34,7 @@ pub(super) fn routes() -> Router<Control> {
         .route("/v1/retention", get(survey))
         .route("/v1/retention/apply", post(apply))
         .route("/v1/content/erase", post(erase))
+        .route("/v1/content/shown", post(shown))
         .route("/v1/holds", post(place).get(list))
         .route("/v1/holds/{hold}/release", post(release))
 }
@@ -64,6 +65,15 @@ async fn erase(
     let keeper = control.keeper.as_deref();
     let key_destroyed = content::erase(publisher(&control)?, keeper, vault, body, &author.0).await?;
     Ok(Json(json!({"key_destroyed": key_destroyed})))
+}
+
+async fn shown(
+    State(control): State<Control>,
+    Extension(author): Extension<Author>,
+    Json(body): Json<ShownRequest>,
+) -> Answer {
+    content::shown(keeper(&control)?, &body, &author.0).await?;
+    Ok(Json(json!({"recorded": body.request})))
 }
 
 async fn place(

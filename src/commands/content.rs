@@ -9,17 +9,22 @@ use crate::config::Config;
 use crate::door::Door;
 use crate::exit::{Failure, Outcome};
 use crate::print;
-use crate::retention::content::EraseRequest;
+use crate::retention::content::{EraseRequest, ShownRequest};
 use crate::roles::content::vault;
 use crate::wire::Deployment;
 
-/// Shows a request's content to whoever has the key: it reads the store itself, no server does.
+/// Shows a request's content to whoever has the key: it reads the store itself, no server does. Nothing is shown before it
+/// is on record that it was.
 pub(crate) async fn run(place: &Place, content: Content) -> Outcome {
     let Content::Show { request } = content;
     let request: RequestId = request.replace('-', "").parse().map_err(Failure::usage)?;
     let config = Config::load(&place.data, place.config.as_deref())?;
     let vault = vault(&config, false).map_err(Failure::usage)?;
     let (subject, clear) = vault.open_content(request).await.map_err(Failure::refused)?;
+    let door = Door::open(place).await?;
+    let shown = ShownRequest { request: request.to_string() };
+    door.client.post("/v1/content/shown", &shown).await?;
+    door.close().await?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let shown = json!({
         "request": request.to_string(),

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context as _;
 use bursar_ingest::content::Vault;
 use bursar_query::QueryService;
-use bursar_schemas::facts::SubjectErased;
+use bursar_schemas::facts::{Head, QueryRan, SubjectErased};
 use bursar_schemas::ids::RequestId;
 use bursar_schemas::policy::Hold;
 use bursar_schemas::position::Topic;
+use bursar_schemas::producer::Draft;
 use serde::Serialize;
 
 use super::holds::{Ruling, TOPICS};
-use super::Keeper;
+use super::{Keeper, LANE, PATIENCE};
 use crate::exit::{Failure, Outcome};
 use crate::publisher::Publisher;
 
@@ -84,6 +86,30 @@ pub(super) async fn look(
         }
     }
     Ok(contents)
+}
+
+/// A content that somebody is about to see.
+#[derive(Debug, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShownRequest {
+    pub(crate) request: String,
+}
+
+/// Records that somebody sees a request's content, as a statement is recorded whose rows somebody sees.
+pub(crate) async fn shown(keeper: &Keeper, request: &ShownRequest, by: &str) -> Outcome {
+    let request: RequestId = request.request.parse().map_err(Failure::usage)?;
+    let fact = QueryRan {
+        head: Head::draft((keeper.parts.clock)(), 0, ""),
+        by: by.to_owned(),
+        statement: format!("content show {request}"),
+        outcome: "finished".to_owned(),
+        rows: 1,
+        duration_us: 0,
+    };
+    let receipt = keeper.parts.recorder.record([Draft { lane: LANE, fact: fact.into() }])?;
+    let acknowledged = tokio::time::timeout(PATIENCE, receipt).await;
+    acknowledged.context("the journal did not acknowledge in time that it was shown")??;
+    Ok(())
 }
 
 /// Whose content is to be made unreadable.

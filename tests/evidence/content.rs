@@ -84,6 +84,11 @@ fn all(base: &str) {
         assert!(shown["prompt"].as_str().unwrap().contains(&format!("{PROMPT} of {user}")), "{shown}");
         assert!(shown["completion"].as_str().unwrap().contains("choices"), "{shown}");
     }
+    let shown =
+        place.sql("SELECT statement FROM requests WHERE kind = 'QueryRan' AND statement LIKE 'content show %' ORDER BY number");
+    let shown: Vec<&str> = shown.iter().map(|row| row["statement"].as_str().unwrap()).collect();
+    let whose = [ann, bob].map(|fact| format!("content show {}", fact["request"].as_str().unwrap()));
+    assert_eq!(shown, whose, "who read it is on record");
     // In clear it is nowhere: facts, objects, logs, metrics.
     let (_, metrics) = get(place.admin, "/metrics");
     assert!(metrics.contains("bursar_content_kept_total") && !metrics.contains(PROMPT), "{metrics}");
