@@ -216,9 +216,10 @@ impl KafkaSettings {
         let mut config = self.common();
         // A record that waits takes twice its bytes, and what is fetched at once is compressed: what is in memory in the
         // end is about five times what is said here.
-        let (bytes, at_once, records) = match ahead {
-            Ahead::Far => (self.fetch_ahead_bytes, self.max_message_bytes, 10_000),
-            Ahead::Near => (self.fetch_ahead_bytes / 16, self.max_message_bytes / 8, 1000),
+        // Where little waits, the next fetch must come soon, or a burst would be read no faster than the pauses allow.
+        let (bytes, at_once, records, pause_ms) = match ahead {
+            Ahead::Far => (self.fetch_ahead_bytes, self.max_message_bytes, 10_000, "10"),
+            Ahead::Near => (self.fetch_ahead_bytes / 16, self.max_message_bytes / 8, 1000, "1"),
         };
         config
             // Manual assignment needs a name here, but no group is ever joined and nothing is committed.
@@ -232,7 +233,7 @@ impl KafkaSettings {
             .set("fetch.wait.max.ms", millis(self.fetch_wait))
             .set("fetch.min.bytes", "1")
             .set("fetch.error.backoff.ms", "50")
-            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.queue.backoff.ms", pause_ms)
             .set("fetch.max.bytes", (self.fetch_ahead_bytes.max(self.max_message_bytes)).to_string())
             .set("fetch.message.max.bytes", at_once.max(1).to_string())
             .set("queued.min.messages", records.to_string())
