@@ -21,11 +21,15 @@ use super::{Config, Core};
 /// Where `limits`, `policy` and `spend` were read to.
 pub type Places = [Place; 3];
 
-/// What was read, in one order of fields for writing and reading.
-type Saved<F, P, B, N, O, R, A, T, L, M, D, S> =
-    (Places, F, P, (B, N, O), (R, A, T, L, M, D, S), (u64, u64, Vec<Vec<u8>>, bool));
+/// What was read, in one order of parts: borrowed to be written, owned when read.
+macro_rules! parts {
+    ($($part:ty),+ $(,)?) => {
+        type Written<'a> = (Places, ($(&'a $part),+), Rest);
+        type Read = (Places, ($($part),+), Rest);
+    };
+}
 
-type Owned = Saved<
+parts!(
     Fold,
     PolicyState,
     BTreeSet<String>,
@@ -38,7 +42,10 @@ type Owned = Saved<
     Marks,
     Desk,
     Alerts,
->;
+);
+
+/// How far `spend` was read and told of, findings, and whether the last record was unreadable.
+type Rest = (u64, u64, Vec<Vec<u8>>, bool);
 
 impl Core {
     /// The state as a snapshot at these places.
@@ -48,23 +55,22 @@ impl Core {
     pub fn save(&self, places: Places) -> Result<Vec<u8>, NotASnapshot> {
         let findings: Vec<Vec<u8>> =
             (self.findings.iter().cloned()).map(|finding| wire::encode(&finding.into())).collect();
-        let parts: Saved<_, _, _, _, _, _, _, _, _, _, _, _> = (
-            places,
+        let parts = (
             &self.fold,
             &self.policy,
-            (&self.logged, &self.newest, self.plan.owners()),
-            (
-                &self.producers,
-                &self.accounts,
-                &self.attempts,
-                &self.leases,
-                &self.marks,
-                &self.desk,
-                &self.alerts,
-            ),
-            (self.read, self.told, findings, self.unreadable_run),
+            &self.logged,
+            &self.newest,
+            self.plan.owners(),
+            &self.producers,
+            &self.accounts,
+            &self.attempts,
+            &self.leases,
+            &self.marks,
+            &self.desk,
+            &self.alerts,
         );
-        snapshot::write(&parts)
+        let saved: Written<'_> = (places, parts, (self.read, self.told, findings, self.unreadable_run));
+        snapshot::write(&saved)
     }
 
     /// A ledger as a snapshot has it, and where to read on.
@@ -72,26 +78,48 @@ impl Core {
     /// # Errors
     /// When the bytes are not a snapshot of this ledger.
     pub fn restore(config: Config, bytes: &[u8]) -> Result<(Self, Places), NotASnapshot> {
-        let (places, fold, policy, planned, parts, rest): Owned = snapshot::read(bytes)?;
+        let (places, parts, (read, told, findings, unreadable_run)): Read = snapshot::read(bytes)?;
+        let (
+            fold,
+            policy,
+            logged,
+            newest,
+            owners,
+            producers,
+            accounts,
+            attempts,
+            leases,
+            marks,
+            desk,
+            alerts,
+        ) = parts;
         let mut core = Self::new(config);
-        parts.0.is_of(&core.producers)?;
-        core.fold = fold;
-        core.policy = policy;
-        // What policy wants is compared with the log once everything is read.
-        core.policy_changed = true;
-        planned.0.iter().for_each(|budget| core.log_limit(budget));
-        core.newest = planned.1;
-        core.plan.remember_owners(planned.2);
-        (core.producers, core.accounts, core.attempts, core.leases, core.marks, core.desk, core.alerts) =
-            parts;
-        (core.read, core.told) = (rest.0, rest.1);
-        core.findings = (rest.2.iter())
-            .filter_map(|bytes| match wire::decode(bytes) {
-                Ok(bursar_schemas::facts::Fact::Finding(finding)) => Some(*finding),
-                _ => None,
-            })
-            .collect();
-        core.unreadable_run = rest.3;
+        producers.is_of(&core.producers)?;
+        logged.iter().for_each(|budget| core.log_limit(budget));
+        core.plan.remember_owners(owners);
+        let findings = findings.iter().filter_map(|bytes| match wire::decode(bytes) {
+            Ok(bursar_schemas::facts::Fact::Finding(finding)) => Some(*finding),
+            _ => None,
+        });
+        core = Self {
+            fold,
+            policy,
+            // What policy wants is compared with the log once everything is read.
+            policy_changed: true,
+            newest,
+            producers,
+            accounts,
+            attempts,
+            leases,
+            marks,
+            desk,
+            alerts,
+            read,
+            told,
+            findings: findings.collect(),
+            unreadable_run,
+            ..core
+        };
         Ok((core, places))
     }
 }
