@@ -9,71 +9,24 @@
 
 mod support;
 
-use bursar_schemas::facts::{AccountRef, CreditReason, Fact, LeaseCredited, Mode};
-use bursar_schemas::money::Money;
-use bursar_schemas::policy::{Budget, Document, Organisation, Scope};
-use bursar_schemas::window::Window;
-use support::shim::Shim;
-use support::{Logs, Node, SECOND, check_replay};
+use bursar_schemas::facts::{CreditReason, Mode};
+use bursar_schemas::policy::Budget;
+use support::leased::{World, account, hard, money};
+use support::{SECOND, check_replay};
 
-fn money(text: &str) -> Money {
-    text.parse().unwrap()
-}
-
-fn account(budget: &str) -> AccountRef {
-    AccountRef { budget: budget.into(), window: 0 }
-}
-
-struct World {
-    logs: Logs,
-    node: Node,
-    /// Holds a lease of 8 over both accounts, of which 3 are reserved.
-    shim: Shim,
-}
-
-impl World {
-    fn new() -> Self {
-        let scope = Scope::Organisation("acme".into());
-        let hard = Budget::new("hard", scope, Window::Total, money("10"));
-        let bounded = Budget { id: "bounded".into(), mode: Mode::Bounded, ..hard.clone() };
-        let organisations = vec![Organisation::new("acme")];
-        let mut logs = Logs::new();
-        logs.publish(&Document { organisations, budgets: vec![hard, bounded], ..Document::default() });
-        let (node, shim) = (Node::new(100), Shim::new(1));
-        let mut world = Self { logs, node, shim };
-        world.shim.heads(false, &mut world.logs);
-        world.wait(1);
-        let accounts = [account("bounded"), account("hard")];
-        world.shim.ask(1, &accounts, money("8"), money("8"), &mut world.logs);
-        world.shim.reserve("a", &accounts, Some(1), money("3"), &mut world.logs);
-        world.wait(1);
-        world
-    }
-
-    fn wait(&mut self, seconds: i64) {
-        for _ in 0..seconds {
-            self.logs.now += SECOND;
-            self.node.tick(&mut self.logs);
-            self.node.settle(&mut self.logs);
-        }
-    }
-
-    fn credits(&self) -> Vec<LeaseCredited> {
-        let credit = |fact| match fact {
-            Fact::LeaseCredited(credit) => Some(*credit),
-            _ => None,
-        };
-        self.logs.limits_facts().into_iter().filter_map(credit).collect()
-    }
-
-    fn committed(&self, budget: &str) -> Money {
-        self.node.core.fold().account(&account(budget)).unwrap().committed
-    }
+/// The shim has reserved three of its eight dollars over a hard budget and a bounded one.
+fn leased() -> World {
+    let bounded = Budget { mode: Mode::Bounded, ..hard("bounded") };
+    let mut world = World::new([hard("hard"), bounded]);
+    world.ask();
+    world.reserve("a", "3");
+    world.wait(1);
+    world
 }
 
 #[test]
 fn only_bounded_accounts_get_back_what_a_silent_holder_has_unused() {
-    let mut world = World::new();
+    let mut world = leased();
     world.wait(110);
     assert!(world.credits().is_empty(), "it may only be slow");
     world.wait(10);
@@ -91,7 +44,7 @@ fn only_bounded_accounts_get_back_what_a_silent_holder_has_unused() {
 
 #[test]
 fn a_holder_that_comes_back_returns_what_was_not_reclaimed() {
-    let mut world = World::new();
+    let mut world = leased();
     world.wait(150);
     world.wait(10);
     assert_eq!(world.committed("bounded"), money("3"));
@@ -108,11 +61,10 @@ fn a_holder_that_comes_back_returns_what_was_not_reclaimed() {
 
 #[test]
 fn a_holder_that_is_heard_keeps_its_lease_and_a_new_ledger_listens_first() {
-    let mut world = World::new();
+    let mut world = leased();
     for number in 0..10 {
         world.wait(60);
-        let accounts = [account("bounded"), account("hard")];
-        world.shim.reserve(&number.to_string(), &accounts, Some(1), money("0.01"), &mut world.logs);
+        world.reserve(&number.to_string(), "0.01");
     }
     assert!(world.credits().is_empty());
     // It falls silent, and so does the ledger, whose successor cannot know whom it missed.
@@ -131,7 +83,7 @@ fn a_holder_that_is_heard_keeps_its_lease_and_a_new_ledger_listens_first() {
 
 #[test]
 fn several_returns_after_a_time_out_all_come_back_to_the_hard_account() {
-    let mut world = World::new();
+    let mut world = leased();
     world.wait(130);
     assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("8")));
     for number in [1, 2] {

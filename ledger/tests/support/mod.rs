@@ -8,6 +8,7 @@
 )]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod leased;
 pub mod oracle;
 pub mod shim;
 pub mod spending;
