@@ -211,12 +211,7 @@ impl LeaseBook {
         let book = self.paths.get_mut(path)?;
         book.usual =
             Money::from_pico((book.usual.pico().saturating_mul(7).saturating_add(amount.pico())) / 8);
-        let fitting = book.leases.iter().filter_map(|number| {
-            let held = self.leases.get(number)?;
-            let fits = !held.stopped && held.left() >= amount && held.covers(amount);
-            fits.then(|| (held.left(), *number))
-        });
-        let (_, number) = fitting.min()?;
+        let number = self.smallest_with(path, amount, |held| held.covers(amount))?;
         let held = self.leases.get_mut(&number)?;
         held.reserved = held.reserved.plus(amount);
         held.used_at = now;
@@ -224,6 +219,21 @@ impl LeaseBook {
             self.raise_ahead(number, amount);
         }
         Some(LeaseId { holder: self.holder, number })
+    }
+
+    /// Of the leases of a path that have enough left and are `usable`, the one with the least.
+    fn smallest_with(
+        &self,
+        path: &[AccountRef],
+        amount: Money,
+        usable: impl Fn(&Held) -> bool,
+    ) -> Option<u64> {
+        let fitting = self.paths.get(path)?.leases.iter().filter_map(|number| {
+            let held = self.leases.get(number)?;
+            let fits = !held.stopped && held.left() >= amount && usable(held);
+            fits.then(|| (held.left(), *number))
+        });
+        fitting.min().map(|(_, number)| number)
     }
 
     /// An attempt is over: its reservation is replaced by what it cost. What that frees under a stopped lease goes

@@ -99,12 +99,7 @@ impl LeaseBook {
 
     /// True when a lease of the path has enough left and only its mark is too low; it then rises.
     pub fn awaits_mark(&mut self, path: &[AccountRef], amount: Money) -> bool {
-        let Some(book) = self.paths.get(path) else { return false };
-        let fitting = book.leases.iter().filter_map(|number| {
-            let held = self.leases.get(number)?;
-            (!held.stopped && held.left() >= amount).then(|| (held.left(), *number))
-        });
-        let Some((_, number)) = fitting.min() else { return false };
+        let Some(number) = self.smallest_with(path, amount, |_| true) else { return false };
         self.raise(number, amount);
         true
     }
