@@ -1,7 +1,7 @@
 //! What one partition of `limits` says and what this incarnation may spend by it, as a pure state machine: records
 //! and questions in, leases, asks and returns out. Nothing here waits, reads a clock or writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bursar_schemas::avro::Micros;
@@ -37,6 +37,8 @@ pub struct LimitsCore {
     pub(super) waits: Waits,
     holder: ProducerId,
     balances: BTreeMap<AccountRef, Money>,
+    /// Budgets that give each member an account of its own from which marks recover, by the newest policy drawn by.
+    pub(super) members_recover: BTreeSet<String>,
     /// When the newest record was read, by this process's clock.
     pub(super) seen_at: Option<Micros>,
     caught_up: bool,
@@ -86,6 +88,7 @@ impl LimitsCore {
             waits,
             holder,
             balances: BTreeMap::new(),
+            members_recover: BTreeSet::new(),
             seen_at: None,
             caught_up: false,
             from_snapshot: false,
@@ -210,8 +213,14 @@ impl LimitsCore {
     }
 
     fn recovers(&self, path: &Path) -> bool {
-        let budgets = path.iter().filter_map(|account| self.fold.budget(&account.budget));
-        budgets.into_iter().any(|budget| budget.recovery == Recovery::Journal)
+        path.iter().any(|account| match self.fold.budget(&account.budget) {
+            Some(budget) => budget.recovery == Recovery::Journal,
+            // A member whom the log does not know yet is given what policy says.
+            None => {
+                let budget = account.budget.rsplit_once('/').map(|(budget, _)| budget);
+                budget.is_some_and(|budget| self.members_recover.contains(budget))
+            }
+        })
     }
 
     /// Reading had to stop; the first reason stays.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::Mode;
+use bursar_schemas::facts::{Mode, Recovery};
 use bursar_schemas::policy::{Budget, Draw};
 
 use super::core::{LimitsCore, blocks};
@@ -80,6 +80,14 @@ impl LimitsCore {
             && known.is_of(draws, at)
         {
             return known.drawn.clone();
+        }
+        // Only members whom the log does not know yet are not among the known paths, and only theirs is asked for here.
+        for budget in draws.iter().map(|draw| draw.budget).filter(|budget| budget.each.is_some()) {
+            if budget.recovery != Recovery::Journal {
+                self.members_recover.remove(&budget.id);
+            } else if !self.members_recover.contains(&budget.id) {
+                self.members_recover.insert(budget.id.clone());
+            }
         }
         let (drawn, span) = self.find_drawn(draws, at);
         if let Some((from, until)) = span {
