@@ -258,19 +258,23 @@ impl LeaseBook {
         if due { self.give_back_at_once(lease.number) } else { Vec::new() }
     }
 
-    /// A grant that counts. False when it is not this incarnation's.
+    /// A grant that counts. True when it may be used: it is this incarnation's, which asked for it once. What it never
+    /// asked for, as a confused ledger may grant, goes back at the next turn: nobody else can give it back.
     pub fn granted(&mut self, lease: LeaseId, accounts: &[AccountRef], amount: Money, now: Micros) -> bool {
         let known = self.leases.contains_key(&lease.number);
-        if lease.holder != self.holder || known || self.is_unasked(lease.number) {
+        if lease.holder != self.holder || known {
             return false;
         }
         let path: Path = match self.paths.get_key_value(accounts) {
             Some((path, _)) => Arc::clone(path),
             None => accounts.into(),
         };
-        let book = self.paths.entry(Arc::clone(&path)).or_default();
-        let open = book.answered(lease, amount);
-        book.leases.push(lease.number);
+        let (unasked, mut open) = (self.is_unasked(lease.number), false);
+        if !unasked {
+            let book = self.paths.entry(Arc::clone(&path)).or_default();
+            open = book.answered(lease, amount);
+            book.leases.push(lease.number);
+        }
         let mark = self.mark_of_question(lease.number, open);
         let held = Held {
             path,
@@ -278,7 +282,7 @@ impl LeaseBook {
             settled: Money::ZERO,
             reserved: Money::ZERO,
             returned: Money::ZERO,
-            stopped: false,
+            stopped: unasked,
             returns: 0,
             sent: Vec::new(),
             used_at: now,
@@ -286,7 +290,7 @@ impl LeaseBook {
             mark,
         };
         self.leases.insert(lease.number, held);
-        true
+        !unasked
     }
 
     /// A credit that counts: one that was not returned from here ends the lease's use.

@@ -50,10 +50,10 @@ impl LeaseBook {
             return None;
         }
         while self.used_up.remove(&self.next) {
-            self.next += 1;
+            self.next = self.next.saturating_add(1);
         }
         let lease = LeaseId { holder: self.holder, number: self.next };
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         book.asked.push(Asked { lease, minimum, at: now });
         let wanted = if helped {
             times(minimum, 2)
@@ -90,6 +90,12 @@ impl LeaseBook {
             self.used_up.insert(number);
         }
         number >= self.next
+    }
+
+    /// No number up to this one is granted (any more): the next question goes beyond it.
+    pub fn pass_over(&mut self, number: u64) {
+        self.next = self.next.max(number.saturating_add(1));
+        self.used_up = self.used_up.split_off(&self.next);
     }
 
     /// A refusal, or a grant that is void.

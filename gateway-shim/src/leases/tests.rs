@@ -103,6 +103,25 @@ fn numbers_that_were_answered_before_they_were_asked_with_are_passed_over() {
     book.refused(later(2), LeaseRefusal::InFlight, None);
     assert!(book.granted(first.lease, &path, money(40), second(0)));
     assert_eq!(book.ask(&path, money(10), None, second(0)).unwrap().lease, later(3));
+    book.pass_over(later(2).number);
+    assert_eq!(
+        book.ask(&path, money(4), None, second(0)).unwrap().lease,
+        later(4),
+        "they are behind already"
+    );
+    book.pass_over(later(6).number);
+    assert_eq!(book.ask(&path, money(1), None, second(0)).unwrap().lease, later(7));
+}
+
+#[test]
+fn what_was_never_asked_for_is_not_used_and_goes_back_whole() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let unasked = LeaseId { holder: HOLDER, number: 7 };
+    assert!(!book.granted(unasked, &path, money(40), second(0)));
+    assert_eq!((book.reserve(&path, money(1), second(0)), book.left(&path)), (None, money(0)));
+    let given = book.turn(second(1), |_| false, |_| false);
+    assert_eq!(given, [GiveBack { lease: unasked, number: 1, amount: money(40), last: true, mark: None }]);
+    assert!(book.turn(second(2), |_| false, |_| false).is_empty(), "once");
 }
 
 #[test]

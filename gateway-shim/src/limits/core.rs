@@ -130,7 +130,13 @@ impl LimitsCore {
                 self.book.revoked(revoked.lease);
                 return Ok(revoked.lease.holder == self.holder);
             }
-            (Verdict::Counted, Fact::LimitSet(_) | Fact::WindowMoved(_)) => self.known_paths.clear(),
+            (Verdict::Counted, Fact::LimitSet(_) | Fact::WindowMoved(_)) => {
+                self.known_paths.clear();
+                // A confused ledger may have granted numbers far ahead, which are used up once their windows close.
+                if let Some(number) = self.fold.used_up(&self.holder) {
+                    self.book.pass_over(number);
+                }
+            }
             (Verdict::Counted, Fact::LeaseClosed(closed)) => self.book.revoked(closed.lease),
             (Verdict::Ignored(Ignored::NotBinding), Fact::BalanceStated(stated)) => self.state(stated),
             (Verdict::Counted, Fact::IncarnationEnded(ended)) if ended.incarnation == self.holder => {

@@ -333,6 +333,12 @@ impl Fold {
         self.leases.get(lease)
     }
 
+    /// The highest lease number of a holder that was forgotten: none up to it is ever granted again.
+    #[must_use]
+    pub fn used_up(&self, holder: &ProducerId) -> Option<u64> {
+        self.forgotten.get(holder).copied()
+    }
+
     /// All leases kept, sorted.
     pub fn leases(&self) -> impl Iterator<Item = (&LeaseId, &Lease)> {
         self.leases.iter()
