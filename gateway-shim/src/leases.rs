@@ -238,11 +238,11 @@ impl LeaseBook {
 
     /// An attempt is over: its reservation is replaced by what it cost. What that frees under a stopped lease goes
     /// back at once, since somebody may be waiting for it; and so does what is too little for a usual reservation while
-    /// somebody is.
+    /// somebody is. What it cost beyond its reservation is beside the lease, where the ledger counts it too.
     pub fn settle(&mut self, lease: LeaseId, reserved: Money, amount: Money) -> Vec<GiveBack> {
         let Some(held) = self.leases.get_mut(&lease.number) else { return Vec::new() };
         held.reserved = held.reserved.minus(reserved);
-        held.settled = held.settled.plus(amount);
+        held.settled = held.settled.plus(amount.min(reserved));
         let (mut usual, mut short) = (Money::ZERO, false);
         if let Some(book) = self.paths.get_mut(&held.path) {
             book.settled_since = book.settled_since.plus(amount);

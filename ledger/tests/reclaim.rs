@@ -90,6 +90,6 @@ fn several_returns_after_a_time_out_all_come_back_to_the_hard_account() {
         world.shim.give_back(1, number, money("2"), false, &mut world.logs);
     }
     world.wait(1);
-    // To the bounded account only what fits beside the time-out's five.
-    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("1"), money("4")));
+    // The time-out's five, which the bounded account has, hold these four; three are in flight.
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("4")));
 }

@@ -60,6 +60,15 @@ fn a_lease_admits_what_is_left_and_no_more() {
 }
 
 #[test]
+fn what_an_attempt_costs_beyond_its_reservation_is_beside_the_lease() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let lease = leased(&mut book, &path, 100, second(0));
+    assert!(book.reserve(&path, money(30), second(0)).is_some());
+    book.settle(lease, money(30), money(90));
+    assert_eq!(book.left(&path), money(70), "the ledger counts the other sixty beside the lease");
+}
+
+#[test]
 fn where_money_is_scarce_each_waiting_request_asks_once_for_itself() {
     let (mut book, path) = (book(), path(&["a"]));
     let first = book.ask(&path, money(10), None, second(0)).unwrap();

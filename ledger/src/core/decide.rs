@@ -222,10 +222,17 @@ impl Core {
                 self.desk.returns.remove(&(lease, number));
                 continue;
             }
-            // What a time-out has credited already does not come back twice.
+            // What a time-out has credited already does not come back twice: of a lease that it reclaimed, a bounded account
+            // gets no more than what is not used.
+            let reclaimed = self.has_reclaimed(lease);
             let fits = |account: &AccountRef| {
                 let before = state.credited.get(account).copied().unwrap_or(Money::ZERO);
-                before.plus(entry.amount) <= state.amount
+                let used = match self.fold.mode(&account.budget) {
+                    Mode::Hard => Money::ZERO,
+                    _ if reclaimed => self.leases.used(&lease).all(),
+                    _ => Money::ZERO,
+                };
+                before.plus(entry.amount).plus(used) <= state.amount
             };
             let may_credit = |account: &&AccountRef| {
                 self.fold.may_credit(account, CreditReason::Returned)
