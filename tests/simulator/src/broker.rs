@@ -42,6 +42,8 @@ pub struct Writer {
     pub gone: bool,
     /// What arrived last, to be repeated.
     pub recent: VecDeque<Bytes>,
+    /// A ledger's: how far it had read `limits` when it wrote each of its records.
+    pub read: Vec<u64>,
 }
 
 /// The lanes.
@@ -113,6 +115,7 @@ impl Broker {
             arrived: 0,
             gone: false,
             recent: VecDeque::new(),
+            read: Vec::new(),
         };
         self.writers.push(writer);
         self.writers.len() - 1

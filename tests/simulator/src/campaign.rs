@@ -55,9 +55,6 @@ pub fn run_seed(seed: u64, history: bool) -> Outcome {
     run_world(settings, plan, history)
 }
 
-/// The checker of liveness after faults. What a confused ledger refuses is no failure: it can waste money as it likes.
-const LIVE: &str = "in the end what can be had can be spent";
-
 /// Threads that share the worlds of a campaign. Fixed, so that a seed has one history on any machine.
 const THREADS: u64 = 2;
 
@@ -72,15 +69,13 @@ pub struct Campaign {
     pub marks: Marks,
     /// A digest of all that happened.
     pub digest: u64,
-    /// Worlds with a confused ledger, which can refuse too much, that failed a checker of liveness.
-    pub stranded: u64,
     /// A world that failed: its seed and what was found.
     pub failed: Option<(u64, Violation)>,
 }
 
 impl Campaign {
     fn none(seed: u64) -> Self {
-        Self { stranded: 0, steps: 0, worlds: 0, marks: Marks::default(), digest: seed, failed: None }
+        Self { steps: 0, worlds: 0, marks: Marks::default(), digest: seed, failed: None }
     }
 }
 
@@ -101,10 +96,6 @@ pub fn campaign(seed: u64, steps: u64, progress: impl Fn(u64) + Sync) -> Campaig
             part.digest = mix(part.digest, outcome.digest);
             progress(outcome.steps);
             if let Some(violation) = outcome.violation {
-                if violation.check == LIVE && Settings::draw(world).faults.confusion > 0 {
-                    part.stranded += 1;
-                    continue;
-                }
                 part.failed = Some((world, violation));
                 stop.store(true, Ordering::Relaxed);
             }
@@ -118,7 +109,6 @@ pub fn campaign(seed: u64, steps: u64, progress: impl Fn(u64) + Sync) -> Campaig
         for part in parts.into_iter().filter_map(|part| part.join().ok()) {
             sum.steps += part.steps;
             sum.worlds += part.worlds;
-            sum.stranded += part.stranded;
             sum.marks.add(&part.marks);
             sum.digest = mix(sum.digest, part.digest);
             sum.failed = sum.failed.take().or(part.failed);

@@ -32,7 +32,7 @@ struct Options {
     /// Prints no progress and no table.
     #[arg(long)]
     quiet: bool,
-    /// Runs on after a failing world, and counts failures by checker.
+    /// Runs on after a failing world, prints each, and counts failures by checker.
     #[arg(long)]
     keep_going: bool,
     /// Does not shorten a failing world.
@@ -74,7 +74,6 @@ fn main() -> ExitCode {
     }
     let (steps, worlds, digest) = (found.steps, found.worlds, found.digest);
     println!("{steps} steps in {worlds} worlds, {} s, digest {digest:016x}", began.elapsed().as_secs());
-    println!("{} worlds with a confused ledger were not live", found.stranded);
     if let Some((world, violation)) = found.failed {
         println!("VIOLATION world={world} total={steps} {violation}");
         if !options.no_shrink {
@@ -98,6 +97,9 @@ fn all(options: &Options) -> ExitCode {
         let outcome = run_seed(world, false);
         (steps, worlds) = (steps + outcome.steps, worlds + 1);
         if let Some(violation) = outcome.violation {
+            if !options.quiet {
+                println!("world {world}: {violation}");
+            }
             let known = found.entry(violation.check).or_insert_with(|| (0, world, violation.clone()));
             known.0 += 1;
             if violation.step < known.2.step {

@@ -81,6 +81,7 @@ marks! {
     FellBack "attempt: a fallback after an attempt that may have been billed",
     OtherPath "attempt: a fallback drew on another path than the attempt before",
     Voided "attempt: given back whole",
+    Overran "attempt: cost more than its estimate",
     LostInCrash "attempt: in flight when its shim died",
     WholeR "attempt: settled at R for want of usage",
     OldWindow "attempt: admitted for a window that has ended",
@@ -131,6 +132,9 @@ marks! {
     ComparedFolds "check: a reader's whole fold compared with the reference",
     JudgedRefusal "check: a refusal without faults was judged",
     Healed "check: a world healed and spent what it could",
+    BoundedTwice "check: what a time-out had credited to a bounded account was spent all the same",
+    BoundedOver "check: a bounded account was billed above its limit",
+    BoundedNear "check: a bounded account was overspent by more than half of what its formula allows",
     Exhausted "check: a blocking account was used up to the last unit that fits",
 }
 

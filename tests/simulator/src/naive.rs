@@ -17,8 +17,25 @@ pub struct Stand {
 
 #[derive(Debug, Clone)]
 enum Attempt {
-    Open(Vec<AccountRef>, i128),
+    Open(Vec<AccountRef>, i128, Option<LeaseId>),
     Over,
+}
+
+/// A sum, and how it rose and fell with the offsets of `spend`.
+#[derive(Debug, Clone, Default)]
+struct Course(Vec<(u64, i128)>);
+
+impl Course {
+    fn change(&mut self, offset: u64, by: i128) {
+        let before = self.0.last().map_or(0, |(_, sum)| *sum);
+        self.0.push((offset, before + by));
+    }
+
+    /// By the records below an offset.
+    fn below(&self, offset: u64) -> i128 {
+        let count = self.0.partition_point(|(at, _)| *at < offset);
+        count.checked_sub(1).and_then(|last| self.0.get(last)).map_or(0, |(_, sum)| *sum)
+    }
 }
 
 /// The books of `spend` up to its end.
@@ -27,6 +44,10 @@ pub struct Naive {
     next: HashMap<ProducerId, u64>,
     attempts: HashMap<(RequestId, u32), Attempt>,
     accounts: HashMap<AccountRef, Stand>,
+    /// What is settled and reserved under each lease, within reservations.
+    used: HashMap<LeaseId, Course>,
+    /// What was settled beyond reservations under leases, by account.
+    over: HashMap<AccountRef, Course>,
     /// What was asked for, by lease.
     pub asked: HashMap<LeaseId, LeaseRequested>,
     /// Returns by lease and number, with their amount and offset.
@@ -58,27 +79,34 @@ impl Naive {
                 let key = (it.about.request, it.attempt);
                 if !self.attempts.contains_key(&key) {
                     self.each(&it.accounts, |stand| stand.reserved += it.amount.pico());
-                    self.attempts.insert(key, Attempt::Open(it.accounts.clone(), it.amount.pico()));
+                    self.use_lease(it.lease, offset, it.amount.pico());
+                    self.attempts.insert(key, Attempt::Open(it.accounts.clone(), it.amount.pico(), it.lease));
                 }
             }
             Fact::Settled(it) => {
                 let key = (it.about.request, it.attempt);
-                let accounts = match self.attempts.insert(key, Attempt::Over) {
+                let (accounts, reserved, lease) = match self.attempts.insert(key, Attempt::Over) {
                     Some(Attempt::Over) => return,
-                    Some(Attempt::Open(accounts, reserved)) => {
+                    Some(Attempt::Open(accounts, reserved, lease)) => {
                         self.each(&accounts, |stand| stand.reserved -= reserved);
-                        accounts
+                        (accounts, reserved, lease)
                     }
                     None if it.reserved_by.is_some() => return,
-                    None => it.accounts.clone(),
+                    None => (it.accounts.clone(), 0, it.lease),
                 };
-                self.each(&accounts, |stand| stand.settled += it.amount.pico());
+                let (amount, bound) = (it.amount.pico(), it.reserved.pico());
+                self.each(&accounts, |stand| stand.settled += amount);
+                self.use_lease(lease, offset, amount.min(bound) - reserved);
+                for account in accounts.into_iter().filter(|_| lease.is_some() && amount > bound) {
+                    self.over.entry(account).or_default().change(offset, amount - bound);
+                }
             }
             Fact::Voided(it) => {
-                if let Some(Attempt::Open(accounts, reserved)) =
+                if let Some(Attempt::Open(accounts, reserved, lease)) =
                     self.attempts.insert((it.about.request, it.attempt), Attempt::Over)
                 {
                     self.each(&accounts, |stand| stand.reserved -= reserved);
+                    self.use_lease(lease, offset, -reserved);
                 }
             }
             Fact::LeaseRequested(it) => {
@@ -102,6 +130,24 @@ impl Naive {
     pub fn mark(&self, lease: &LeaseId, below: u64) -> Option<i128> {
         let marks = self.marks.get(lease)?.iter().filter(|(offset, _)| *offset < below);
         marks.map(|(_, mark)| *mark).max()
+    }
+
+    fn use_lease(&mut self, lease: Option<LeaseId>, offset: u64, by: i128) {
+        if let Some(lease) = lease {
+            self.used.entry(lease).or_default().change(offset, by);
+        }
+    }
+
+    /// What the records below an offset say is used of a lease.
+    #[must_use]
+    pub fn used(&self, lease: &LeaseId, below: u64) -> i128 {
+        self.used.get(lease).map_or(0, |course| course.below(below))
+    }
+
+    /// What the records below an offset say was settled beyond reservations of an account's leases.
+    #[must_use]
+    pub fn over(&self, account: &AccountRef, below: u64) -> i128 {
+        self.over.get(account).map_or(0, |course| course.below(below))
     }
 
     fn each(&mut self, accounts: &[AccountRef], change: impl Fn(&mut Stand)) {

@@ -16,6 +16,8 @@ pub struct Try {
     pub outcome: AttemptOutcome,
     /// What the provider charges, in thousandths of the bound; also when the shim never learns it.
     pub permille: i64,
+    /// The same where no hard budget is on the path, and what is reserved only an estimate.
+    pub estimated: i64,
     /// True when the provider reports usage.
     pub reported: bool,
     /// How long it takes, in microseconds.
@@ -78,7 +80,9 @@ fn attempt(random: &mut Random, usual: i64) -> Try {
     };
     let bills = !matches!(outcome, AttemptOutcome::Rejected | AttemptOutcome::Unreachable);
     let takes = if random.once_in(10) { random.within(1, 8) * SECOND } else { random.within(5_000, 900_000) };
-    Try { bound, outcome, permille: if bills { permille } else { 0 }, reported, takes }
+    let permille = if bills { permille } else { 0 };
+    let estimated = if bills && random.once_in(3) { permille + random.within(1, 2000) } else { permille };
+    Try { bound, outcome, permille, estimated, reported, takes }
 }
 
 fn request(random: &mut Random, settings: &Settings) -> Act {
@@ -96,10 +100,10 @@ fn change(random: &mut Random, settings: &Settings) -> Act {
     let budget = usize::try_from(random.below(5)).unwrap_or(0);
     let usual = settings.budgets[budget].amount;
     let part = |random: &mut Random, of: i64| usual * i128::from(random.within(1, of)) / 10;
-    match random.below(8) {
+    match random.below(9) {
         0 | 1 => Act::Limit { budget, amount: part(random, 25) },
         2 => Act::Limit { budget, amount: part(random, 3) },
-        3 | 4 if settings.faults.modes => {
+        3..=5 if settings.faults.modes => {
             let mode = random.pick(&[Mode::Hard, Mode::Soft, Mode::Track, Mode::Bounded]);
             Act::Mode { budget: if random.once_in(3) { budget } else { 3 }, mode }
         }
@@ -164,7 +168,7 @@ fn trouble(random: &mut Random, settings: &Settings, at: i64, plan: &mut Vec<Pla
                 Act::LagLedger { slot, lane, lasts: lasting(random) }
             }
             9 => Act::LagShim { slot, policy: random.once_in(2), lasts: lasting(random) },
-            10 => Act::Hold { ledger: random.once_in(2), slot, lasts: lasting(random) },
+            10 => Act::Hold { ledger: random.once_in(3), slot, lasts: lasting(random) },
             11 => {
                 let hours = random.pick(&[0, 0, 1, 2, 24, 30 * 24]);
                 Act::Jump { by: hours * 3600 * SECOND + random.within(5, 70) * SECOND }

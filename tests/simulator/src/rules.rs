@@ -43,6 +43,12 @@ pub struct Granted {
 }
 
 impl Granted {
+    /// True once a return was credited.
+    #[must_use]
+    pub fn has_returned(&self, number: u64) -> bool {
+        self.numbers.contains(&(CreditReason::Returned, number))
+    }
+
     /// True once what its dead holder left came back.
     #[must_use]
     pub fn is_recovered(&self) -> bool {

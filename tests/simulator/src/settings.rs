@@ -212,7 +212,7 @@ impl Settings {
                 drain: seconds(2),
                 drain_at_most: seconds(10),
                 recall_wait: 1_500_000,
-                reclaim_after: seconds(if calm { 40 } else { random.pick(&[6, 20]) }),
+                reclaim_after: seconds(if calm { 40 } else { random.pick(&[3, 6, 20]) }),
                 active_for: seconds(30),
                 balance_every: 500_000,
                 statements: random.pick(&[5, 2_500]),

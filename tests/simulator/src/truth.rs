@@ -14,7 +14,7 @@ pub struct Lease {
     pub accounts: Vec<AccountRef>,
     /// What the log granted.
     pub granted: i128,
-    /// What providers charged for attempts that are over.
+    /// What providers charged for attempts that are over, within what was reserved.
     pub billed: i128,
     /// What the holder takes those attempts to have cost.
     pub settled: i128,
@@ -22,6 +22,8 @@ pub struct Lease {
     pub in_flight: i128,
     /// What its holder may still admit.
     pub left: i128,
+    /// Of what is left, what is reserved on record for good, as the attempt's end could not be written.
+    pub unended: i128,
     /// Returns that the holder made: number and amount.
     pub returns: Vec<(u64, i128)>,
     /// Somebody else credited it: what the holder believes to have left must not be used.
@@ -53,6 +55,8 @@ pub struct Account {
     pub billed: i128,
     /// Of that, without a lease.
     pub free: i128,
+    /// Of that, under a lease and beyond what was reserved.
+    pub over: i128,
     /// Σ used of the leases over it.
     pub used: i128,
     /// How used rose and fell.
@@ -60,6 +64,12 @@ pub struct Account {
 }
 
 impl Account {
+    /// What was charged under leases, within what was reserved.
+    #[must_use]
+    pub const fn within(&self) -> i128 {
+        self.billed - self.free - self.over
+    }
+
     /// The most that was used at any time since an instant.
     #[must_use]
     pub fn most_used_since(&self, at: i64) -> i128 {
@@ -120,12 +130,15 @@ impl Truth {
     }
 
     /// A provider charged for a request that draws on these accounts, by the simulator's own calendar. `leased` are
-    /// those that a lease covers: a soft budget may be on no path, and never blocks.
-    pub fn bill(&mut self, accounts: &[AccountRef], amount: i128, leased: &[AccountRef]) {
+    /// those that a lease covers: a soft budget may be on no path, and never blocks. `over` is above nothing when more
+    /// was charged than reserved.
+    pub fn bill(&mut self, accounts: &[AccountRef], amount: i128, leased: &[AccountRef], over: i128) {
         for name in accounts {
             let account = self.accounts.entry(name.clone()).or_default();
             account.billed += amount;
-            if !leased.contains(name) {
+            if leased.contains(name) {
+                account.over += over.max(0);
+            } else {
                 account.free += amount;
             }
             self.touched.push(name.clone());

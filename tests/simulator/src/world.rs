@@ -3,6 +3,7 @@
 
 mod alerts;
 mod attempts;
+mod bounded;
 mod check;
 mod confused;
 mod faults;
@@ -13,9 +14,11 @@ mod ledgers;
 mod marked;
 mod policy;
 mod recovery;
+mod refusals;
 mod requests;
 mod shims;
 mod steady;
+mod wasted;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -41,6 +44,7 @@ use ledgers::LedgerSlot;
 use policy::Published;
 use requests::Request;
 use shims::ShimSlot;
+use wasted::Wasted;
 
 /// A checker found something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,11 +148,15 @@ pub struct World {
     shims: Vec<ShimSlot>,
     requests: Vec<Request>,
     confused: Confused,
+    wasted: Wasted,
+    /// Incarnations that an operator retired.
+    retired: BTreeSet<ProducerId>,
     rules: Rules,
     naive: Naive,
     truth: Truth,
     ceilings: HashMap<AccountRef, check::Ceiling>,
     limits: HashMap<String, check::Known>,
+    bounded: HashMap<AccountRef, bounded::Overspend>,
     alerts: BTreeSet<alerts::Told>,
     born: u64,
     /// Every fault so far is over by then.
@@ -174,11 +182,14 @@ impl World {
             shims: (0..settings.shims).map(|slot| ShimSlot::new(&settings, slot)).collect(),
             requests: Vec::new(),
             confused: Confused::default(),
+            wasted: Wasted::default(),
+            retired: BTreeSet::new(),
             rules: Rules::default(),
             naive: Naive::default(),
             truth: Truth::default(),
             ceilings: HashMap::new(),
             limits: HashMap::new(),
+            bounded: HashMap::new(),
             alerts: BTreeSet::new(),
             born: 0,
             quiet_after: 0,

@@ -38,10 +38,8 @@ impl World {
     /// Once nothing is under way, every threshold that a window of the present has reached was told of.
     pub(super) fn check_alerts(&self) -> Result<(), Broken> {
         // A confused ledger may have given a budget another mode than policy, which says whether anybody is told.
-        if self.settings.faults.confusion > 0 {
-            return Ok(());
-        }
-        let own: Vec<usize> = (0..BUDGETS.len()).filter(|budget| !BUDGETS[*budget].contains('/')).collect();
+        let told = |budget: &&str| !budget.contains('/') && !self.wasted.limits(budget);
+        let own: Vec<usize> = (0..BUDGETS.len()).filter(|budget| told(&BUDGETS[*budget])).collect();
         for name in Self::accounts_at(&own, self.now) {
             let open = self.rules.window(&name).is_some_and(|it| it.phase == Phase::Open);
             let (limit, mode) = self.rules.limit(&name.budget);

@@ -89,7 +89,8 @@ impl World {
         }
         let request = &self.requests[index];
         let State::InFlight(flight) = request.state.clone() else { return Ok(false) };
-        let (slot, now, billed) = (request.slot, *request.now(), request.bill());
+        let (slot, now, billed, is_bound) =
+            (request.slot, *request.now(), request.bill(), request.is_bound());
         let accounts = Self::accounts_at(&request.budgets, request.at);
         let sent = now.outcome != AttemptOutcome::Unreachable;
         let rule = owed(sent, now.outcome, now.reported, true);
@@ -99,24 +100,32 @@ impl World {
             Owed::Nothing(_) => 0,
         };
         self.mark_end(&now, rule);
-        if amount < billed {
+        if flight.lease.is_some() && billed > flight.bound {
+            self.hit(Mark::Overran);
+        }
+        // An estimate may be too low, and nobody learns by how much where no usage is reported.
+        if amount < billed && (is_bound || now.reported) {
             let detail = format!("request {index} was billed {billed} and settled at {amount}");
             return Err(("an attempt is settled at no less than its bill", detail));
         }
-        self.truth.bill(&accounts, billed, flight.leased());
+        self.truth.bill(&accounts, billed, flight.leased(), billed - flight.bound);
         let mut given = Vec::new();
         if let Some(lease) = flight.lease {
             let (reserved, cost) = (Money::from_pico(flight.bound), Money::from_pico(amount));
             given = self.shim_core(slot, |core| core.settle(lease, reserved, cost));
             self.truth.change(lease, self.now, |it| {
                 it.in_flight -= flight.bound;
-                it.billed += billed;
-                it.settled += amount;
+                it.billed += billed.min(flight.bound);
+                it.settled += amount.min(flight.bound);
             });
             self.notify(slot);
         }
         let fact = ending(&flight.reserved, rule, Money::from_pico(amount), self.shim_head(slot));
-        self.write(slot, vec![fact]);
+        if let (false, Some(lease)) = (self.write(slot, vec![fact]), flight.lease) {
+            // Nobody else ever learns that it is over.
+            let unended = flight.bound - amount.min(flight.bound);
+            self.truth.change(lease, self.now, |it| it.unended += unended);
+        }
         self.note_returns(slot, &given);
         self.write_returns(slot, given);
         self.requests[index].state = State::Over;
@@ -194,7 +203,7 @@ fn ending(reserved: &Reserved, rule: Owed, amount: Money, head: bursar_schemas::
         basis,
         lines: Vec::new(),
         usage: None,
-        overrun: Money::ZERO,
+        overrun: amount.minus_or_zero(bound),
         reserved_by: None,
     }
     .into()

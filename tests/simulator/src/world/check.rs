@@ -1,6 +1,6 @@
 //! The checkers. Each compares what production code did with the truth, with the rules, or with naive books.
 
-use bursar_gateway_shim::limits::{Denied, Drawn};
+use bursar_gateway_shim::limits::Drawn;
 use bursar_schemas::facts::{
     AccountRef, CreditReason, Fact, LeaseCredited, LeaseGranted, LeaseId, LimitSet, Mode, Phase,
 };
@@ -10,14 +10,11 @@ use super::{Broken, World, ledgers};
 use crate::marks::Mark;
 use crate::settings::BUDGETS;
 
-/// The checker of refusals.
-pub(super) const REFUSED: &str = "without faults no refusal while the money covers it";
-
 /// The most that a blocking account may ever be billed, as of now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ceiling {
     most: i128,
-    opened: i64,
+    pub opened: i64,
     /// What was credited without having been returned, such as by a time-out: so much more may be spent, by a holder
     /// that was only slow.
     beyond: i128,
@@ -26,10 +23,18 @@ pub(super) struct Ceiling {
 /// The last limit of a budget in the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    amount: i128,
-    blocks: bool,
+    pub amount: i128,
+    mode: Mode,
     version: (u64, u64),
-    changed: i64,
+    pub changed: i64,
+    /// Offset of the record that changed the mode.
+    mode_changed: Option<u64>,
+}
+
+impl Known {
+    pub(super) const fn blocks(&self) -> bool {
+        blocking(self.mode)
+    }
 }
 
 const fn blocking(mode: Mode) -> bool {
@@ -42,9 +47,9 @@ impl World {
         for name in std::mem::take(&mut self.truth.touched) {
             let Some(account) = self.truth.account(&name) else { continue };
             let Some(ceiling) = self.ceilings.get(&name) else {
-                if account.billed > account.free {
+                if account.within() > 0 {
                     let detail =
-                        format!("{name:?} has no window in the log and {} is billed", account.billed);
+                        format!("{name:?} has no window in the log and {} is billed", account.within());
                     return Err(("nothing is billed under a lease outside a window", detail));
                 }
                 continue;
@@ -53,7 +58,7 @@ impl World {
                 continue;
             }
             let committed = self.rules.window(&name).map_or(0, |window| window.committed) + ceiling.beyond;
-            let leased = account.billed - account.free;
+            let leased = account.within();
             let most = ceiling.most.saturating_add(ceiling.beyond);
             if leased > most {
                 let detail = format!("{name:?}: {leased} is billed of at most {most}");
@@ -68,6 +73,7 @@ impl World {
                     format!("{name:?}: {} may yet be billed, {committed} is committed", account.exposure);
                 return Err(("what may yet be billed <= committed", detail));
             }
+            self.check_bounded(&name)?;
         }
         Ok(())
     }
@@ -81,10 +87,11 @@ impl World {
         writer: usize,
     ) -> Result<(), Broken> {
         let honest = !self.broker.writers[writer].confused;
-        let undisturbed = self.settings.faults.confusion == 0;
+        // What a confused ledger wrote since the writer had read may void it, as what it knew is so no more.
         if let Verdict::Void(void) = verdict
             && honest
-            && undisturbed
+            && !self.interferes(offset, writer)
+            && !self.wasted.explains(fact, void)
             && !matches!(void, Void::Superseded | Void::WrongEpoch)
         {
             let detail = format!("offset {offset}, {}: {void:?}", super::lanes::brief(fact));
@@ -96,7 +103,7 @@ impl World {
         if verdict == Verdict::Counted && honest {
             match fact {
                 Fact::LeaseGranted(grant) => self.check_grant(offset, grant)?,
-                Fact::LeaseCredited(credit) => self.check_credit(offset, credit)?,
+                Fact::LeaseCredited(credit) => self.check_credit(offset, credit, writer)?,
                 _ => {}
             }
         }
@@ -119,6 +126,23 @@ impl World {
         Ok(())
     }
 
+    /// True when a confused ledger changed something since the writer of this record had read `limits`.
+    pub(super) fn interferes(&self, offset: u64, writer: usize) -> bool {
+        self.wasted.interferes_since(self.read_by(offset, writer))
+    }
+
+    /// How far the writer of the record that has just arrived had read `limits` when it wrote that.
+    fn read_by(&self, offset: u64, writer: usize) -> u64 {
+        let from = &self.broker.writers[writer];
+        let read = from.arrived.checked_sub(1).and_then(|last| from.read.get(usize::try_from(last).ok()?));
+        read.copied().unwrap_or(offset)
+    }
+
+    /// When a budget's mode changed last, as an offset of `limits`.
+    pub(super) fn mode_changed(&self, budget: &str) -> Option<u64> {
+        self.limits.get(budget)?.mode_changed
+    }
+
     /// A grant answers a request: its path, and an amount between the least that helps and what was wished for.
     fn check_grant(&self, offset: u64, grant: &LeaseGranted) -> Result<(), Broken> {
         let fits = self.naive.asked.get(&grant.lease).is_some_and(|asked| {
@@ -134,14 +158,18 @@ impl World {
     }
 
     /// A credit of an honest ledger names a return that stands on `spend`.
-    fn check_credit(&self, offset: u64, credit: &LeaseCredited) -> Result<(), Broken> {
+    fn check_credit(&self, offset: u64, credit: &LeaseCredited, writer: usize) -> Result<(), Broken> {
         let named = self.naive.returned.get(&(credit.lease, credit.number));
         let (amount, cause) = (credit.amount.pico(), credit.cause.unwrap_or(u64::MAX));
-        let bounded = |account: &AccountRef| self.rules.limit(&account.budget).1 == Mode::Bounded;
+        // By the mode in force when it was written; a later change is no fault.
+        let read = self.read_by(offset, writer);
+        let bounded = |account: &AccountRef| {
+            let changed = self.mode_changed(&account.budget);
+            self.rules.limit(&account.budget).1 == Mode::Bounded || changed >= Some(read)
+        };
         let fits = match credit.reason {
             CreditReason::Returned => named == Some(&(amount, cause)),
-            // By the mode in force when it was written; a later change is no fault.
-            CreditReason::TimedOut => self.settings.faults.modes || credit.accounts.iter().all(bounded),
+            CreditReason::TimedOut => credit.accounts.iter().all(bounded),
             CreditReason::Journal | CreditReason::Retired => return self.check_recovery(offset, credit),
         };
         if fits {
@@ -151,12 +179,18 @@ impl World {
     }
 
     /// A record counts: what it means for the truth.
-    pub(super) fn record_counts(&mut self, fact: &Fact, honest: bool) -> Result<(), Broken> {
+    pub(super) fn record_counts(
+        &mut self,
+        fact: &Fact,
+        honest: bool,
+        interferes: bool,
+    ) -> Result<(), Broken> {
         match fact {
             Fact::LeaseGranted(grant) => {
                 self.hit(Mark::Granted);
                 self.truth.granted(grant.lease, &grant.accounts, grant.amount.pico());
                 self.truth.touched.extend(grant.accounts.iter().cloned());
+                self.bounded_granted(grant, interferes);
                 if !self.living().contains(&grant.lease.holder) {
                     self.hit(Mark::GrantedToDead);
                     self.truth.change(grant.lease, self.now, |lease| lease.dead = true);
@@ -169,6 +203,7 @@ impl World {
                 let most = if blocking(mode) { amount } else { i128::MAX };
                 let ceiling = Ceiling { most, opened: self.now, beyond: 0 };
                 self.ceilings.insert(moved.account.clone(), ceiling);
+                self.bounded_opened(&moved.account, most);
             }
             _ => {}
         }
@@ -197,7 +232,7 @@ impl World {
                 let detail = format!("{} no {} of {}", credit.lease, credit.number, credit.amount);
                 return Err(("what is credited was returned", detail));
             }
-            CreditReason::Returned => {}
+            CreditReason::Returned => self.bounded_returned(credit),
             // It costs nothing that may yet be billed: that is checked after every step.
             CreditReason::Journal | CreditReason::Retired if honest => self.note_recovery(credit, &path)?,
             reason => {
@@ -208,6 +243,7 @@ impl World {
                     }
                 }
                 self.truth.change(credit.lease, self.now, |lease| lease.foreign = true);
+                self.bounded_reclaimed(credit);
                 for name in &credit.accounts {
                     if let Some(ceiling) = self.ceilings.get_mut(name) {
                         ceiling.beyond += credit.amount.pico();
@@ -221,8 +257,14 @@ impl World {
     fn limit_counts(&mut self, set: &LimitSet) {
         let (amount, blocks) = (set.amount.pico(), blocking(set.mode));
         let version = (set.policy_version, set.step);
-        let known = Known { amount, blocks, version, changed: self.now };
-        let before = self.limits.insert(set.budget.clone(), known);
+        let before = self.limits.get(&set.budget).copied();
+        let changes = before.is_some_and(|before| before.mode != set.mode);
+        let mode_changed = match before {
+            Some(_) if changes => Some(self.broker.limits.len() as u64 - 1),
+            before => before.and_then(|before| before.mode_changed),
+        };
+        let known = Known { amount, mode: set.mode, version, changed: self.now, mode_changed };
+        self.limits.insert(set.budget.clone(), known);
         let mut below = false;
         for (name, ceiling) in &mut self.ceilings {
             if name.budget != set.budget {
@@ -232,13 +274,14 @@ impl World {
             ceiling.most = if blocks { amount.max(committed) } else { i128::MAX };
             below |= blocks && committed > amount;
         }
+        self.bounded_limited(&set.budget, blocks.then_some(amount));
         let Some(before) = before else { return };
         if amount < before.amount {
             self.hit(if below { Mark::CutBelowCommitted } else { Mark::LimitCut });
         } else if amount > before.amount {
             self.hit(Mark::LimitRaised);
         }
-        if before.version.0 == version.0 && version.1 > before.version.1 && before.blocks == blocks {
+        if before.version.0 == version.0 && version.1 > before.version.1 && before.blocks() == blocks {
             let raises = self
                 .broker
                 .policy
@@ -317,41 +360,5 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Without faults nobody is refused while uncommitted money and recallable idle leases cover the request.
-    pub(super) fn judge_refusal(
-        &mut self,
-        budgets: &[usize],
-        at: i64,
-        since: i64,
-        bound: i128,
-        denied: &Denied,
-    ) -> Result<(), Broken> {
-        if !self.settings.faults.none() || self.healing {
-            return Ok(());
-        }
-        let since = since - Self::GRACE;
-        let mut shown = Vec::new();
-        for (budget, name) in budgets.iter().zip(Self::accounts_at(budgets, at)) {
-            // A window that takes no grants any more ends what can be had of its path, soft ones included.
-            if self.rules.window(&name).is_none_or(|it| it.phase != Phase::Open) {
-                return Ok(());
-            }
-            let Some(limit) = self.limits.get(BUDGETS[*budget]) else { return Ok(()) };
-            if !limit.blocks {
-                continue;
-            }
-            let settled =
-                self.ceilings.get(&name).is_some_and(|it| it.opened < since) && limit.changed < since;
-            let used = self.truth.account(&name).map_or(0, |account| account.most_used_since(since));
-            if !settled || limit.amount - used < bound {
-                self.hit(Mark::JudgedRefusal);
-                return Ok(());
-            }
-            shown.push(format!("{}: {used} used of {}", name.budget, limit.amount));
-        }
-        let detail = format!("{bound} was refused ({denied:?}) though {}", shown.join(", "));
-        Err((REFUSED, detail))
     }
 }

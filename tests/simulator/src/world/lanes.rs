@@ -153,10 +153,12 @@ impl World {
                 return Err(("the fold follows the rules", detail));
             }
             self.mark_record(fact, verdict, writer);
+            let honest = !self.broker.writers[writer].confused;
             self.check_record(offset, fact, verdict, writer)?;
+            let interferes = self.interferes(offset, writer);
+            self.wasted.note(offset, fact, verdict, honest);
             if counts {
-                let honest = !self.broker.writers[writer].confused;
-                self.record_counts(fact, honest)?;
+                self.record_counts(fact, honest, interferes)?;
             }
         }
         for slot in 0..self.ledgers.len() {

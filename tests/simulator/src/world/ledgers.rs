@@ -256,6 +256,7 @@ impl World {
                 }
             }
         }
+        self.broker.writers[node.writer].read.extend(entries.iter().map(|_| node.reading.limits));
         self.send_entries(node.writer, entries);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Marks of leases: when they are acknowledged, and what goes back by them once a holder is dead.
 
-use bursar_gateway_shim::leases::Raise;
+use bursar_gateway_shim::leases::{Ask, Raise};
 use bursar_gateway_shim::limits::{LimitsCore, mark_fact};
 use bursar_schemas::facts::{AccountRef, CreditReason, LeaseCredited, LeaseId, Mode, Phase, Recovery};
 
@@ -85,6 +85,7 @@ impl World {
             self.hit(Mark::RetiredLate);
         }
         self.note(|| format!("writer {writer} is retired"));
+        self.retired.insert(id);
         self.attest(id);
         true
     }
@@ -100,6 +101,21 @@ impl World {
         }
         let detail = format!("{lease}: {used} is used and {mark} marked");
         Err(("a marked lease is used below its mark", detail))
+    }
+
+    /// A question begins with a mark where marks recover from the path: by the log, or by policy where the log does not
+    /// know a member yet.
+    pub(super) fn check_question(&self, slot: usize, ask: &Ask) -> Result<(), Broken> {
+        let Some(node) = &self.shims[slot].node else { return Ok(()) };
+        let recovers = |account: &AccountRef| {
+            let by_log = node.core.fold().budget(&account.budget).map(|it| it.recovery == Recovery::Journal);
+            by_log.unwrap_or(account.budget.contains('/') && node.member_recovers)
+        };
+        if ask.path.iter().any(recovers) == ask.mark.is_some() {
+            return Ok(());
+        }
+        let detail = format!("{} with the mark {:?}", ask.lease, ask.mark);
+        Err(("a question begins with a mark where marks recover", detail))
     }
 
     /// What an honest ledger recovers lies above the last mark that it had read.
@@ -119,7 +135,7 @@ impl World {
         path: &[AccountRef],
     ) -> Result<(), Broken> {
         let dead = self.truth.lease(&credit.lease).is_some_and(|lease| lease.dead);
-        if !dead && self.settings.faults.confusion == 0 {
+        if !dead {
             return Err(("only what the dead left is recovered", credit.lease.to_string()));
         }
         let retired = credit.reason == CreditReason::Retired;
@@ -133,13 +149,11 @@ impl World {
     /// What the dead left above their marks went back in the end; `until` is an offset of `spend` that was there long
     /// enough ago.
     pub(super) fn check_recovered(&self, until: u64) -> Result<(), Broken> {
-        if self.settings.faults.confusion > 0 || self.settings.faults.modes {
-            return Ok(());
-        }
-        for (id, marks) in &self.naive.marks {
-            let Some(lease) = self.rules.lease(id).filter(|_| self.rules.has_ended(&id.holder)) else {
-                continue;
-            };
+        // A confused ledger's word alone recovers nothing: its holder may live.
+        let ended = |holder| self.naive.ended.contains(holder) || self.retired.contains(holder);
+        for (id, marks) in self.naive.marks.iter().filter(|(id, _)| !self.wasted.spoils(id)) {
+            let over = self.rules.has_ended(&id.holder) && ended(&id.holder);
+            let Some(lease) = self.rules.lease(id).filter(|_| over) else { continue };
             let (Some(mark), true) = (self.naive.mark(id, u64::MAX), marks.iter().all(|it| it.0 < until))
             else {
                 continue;
@@ -149,7 +163,10 @@ impl World {
             // The last return closes a lease, and there is nothing to recover.
             let closed = self.broker.reference.lease(id).is_some_and(|it| it.closed);
             let due = returned + (lease.amount - mark).max(0);
-            for name in lease.accounts.iter().filter(|name| self.recovers(name)) {
+            // By the mode in force when it was due; a later change is no fault.
+            let recovers =
+                |name: &&AccountRef| self.recovers(name) && self.mode_changed(&name.budget).is_none();
+            for name in lease.accounts.iter().filter(recovers) {
                 let open = self.rules.window(name).is_some_and(|it| it.phase == Phase::Open);
                 let credited = lease.credited.get(name).copied().unwrap_or(0);
                 if open && !lease.reclaimed.contains(name) && credited < due && !(closed && returned > 0) {

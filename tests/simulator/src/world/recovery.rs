@@ -72,11 +72,11 @@ impl World {
         let request = &self.requests[index];
         let billed = request.bill();
         let accounts = Self::accounts_at(&request.budgets, request.at);
-        self.truth.bill(&accounts, billed, flight.leased());
+        self.truth.bill(&accounts, billed, flight.leased(), billed - flight.bound);
         if let Some(lease) = lease {
             self.truth.change(lease, self.now, |it| {
                 it.in_flight -= bound;
-                it.billed += billed;
+                it.billed += billed.min(bound);
                 it.settled += bound;
             });
         }

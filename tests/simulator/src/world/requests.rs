@@ -3,14 +3,13 @@
 use bursar_gateway_shim::leases::GiveBack;
 use bursar_gateway_shim::limits::{Denied, Drawn, LimitsCore, Patience, Step, request_facts, return_facts};
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{Fact, LeaseId, Reserved};
+use bursar_schemas::facts::{Fact, LeaseId, Recovery, Reserved};
 use bursar_schemas::ids::RequestId;
 use bursar_schemas::money::Money;
 use bursar_schemas::policy::Draw;
 use jiff::tz::TimeZone;
 
 use super::{Broken, Event, World};
-use crate::calendar::SECOND;
 use crate::marks::Mark;
 use crate::plan::Try;
 use crate::random::mix;
@@ -56,10 +55,10 @@ pub(super) struct Request {
     /// Accounting time, by the shim's clock.
     pub at: i64,
     /// When it began to wait, by the true clock.
-    since: i64,
+    pub since: i64,
     deadline: i64,
     /// When it last left the queue without a lease.
-    refused_at: i64,
+    pub refused_at: i64,
     pub drawn: Option<Drawn>,
     pub state: State,
     looks: bool,
@@ -71,9 +70,15 @@ impl Request {
         &self.tries[self.attempt]
     }
 
+    /// True when what the attempt reserves is an upper bound, and not only an estimate.
+    pub(super) fn is_bound(&self) -> bool {
+        self.drawn.as_ref().is_none_or(|drawn| drawn.hard)
+    }
+
     /// What the provider charges for the attempt.
     pub(super) fn bill(&self) -> i128 {
-        self.now().bound * i128::from(self.now().permille) / 1000
+        let permille = if self.is_bound() { self.now().permille } else { self.now().estimated };
+        self.now().bound * i128::from(permille) / 1000
     }
 }
 
@@ -187,6 +192,7 @@ impl World {
             Step::Got(lease, ahead) => {
                 if let Some(ask) = ahead {
                     self.hit(Mark::AskedAhead);
+                    self.check_question(slot, &ask)?;
                     let head = self.shim_head(slot);
                     if !self.write(slot, request_facts(&head, &ask)) {
                         self.shim_core(slot, |core| core.unask(&ask));
@@ -221,6 +227,9 @@ impl World {
             })
         };
         let draws: Vec<_> = budgets.iter().filter_map(draw).collect();
+        if let Some(member) = draws.iter().find(|draw| draw.budget.each.is_some()) {
+            node.member_recovers = member.budget.recovery == Recovery::Journal;
+        }
         node.core.drawn(&draws, Micros(at))
     }
 
@@ -242,6 +251,7 @@ impl World {
             return Ok(());
         };
         self.hit(Mark::Asked);
+        self.check_question(slot, &ask)?;
         let head = self.shim_head(slot);
         let mut facts: Vec<Fact> = given.iter().flat_map(|given| return_facts(&head, given)).collect();
         facts.extend(request_facts(&head, &ask));
@@ -301,20 +311,6 @@ impl World {
         self.judge_refusal(&budgets, at, since, bound + rivals, denied)
     }
 
-    /// What other requests that share an account wanted while this one waited, and did not get: they competed for
-    /// the same money.
-    fn rivals(&self, index: usize) -> i128 {
-        if !self.settings.faults.none() {
-            return 0;
-        }
-        let (since, budgets) = (self.requests[index].since, &self.requests[index].budgets);
-        let competed = |(other, it): &(usize, &Request)| {
-            let waits = matches!(it.state, State::Waiting(_)) || it.refused_at >= since;
-            *other != index && waits && it.budgets.iter().any(|budget| budgets.contains(budget))
-        };
-        self.requests.iter().enumerate().filter(competed).map(|(_, it)| it.now().bound).sum()
-    }
-
     /// A request's patience is at its end.
     pub(super) fn expire(&mut self, index: usize, attempt: u32) -> Result<bool, Broken> {
         if self.requests[index].attempt as u32 != attempt || self.requests[index].deadline > self.now {
@@ -337,7 +333,4 @@ impl World {
         self.denied(index, &denied)?;
         Ok(true)
     }
-
-    /// How long a calm world may take to say anything to everybody.
-    pub(super) const GRACE: i64 = SECOND;
 }

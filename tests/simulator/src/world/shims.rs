@@ -60,6 +60,8 @@ pub(super) struct Node {
     pub policy: PolicyState,
     policy_next: usize,
     pub budgets: Vec<Arc<Budget>>,
+    /// Marks recover from members' accounts, by the policy of the newest request of a member.
+    pub member_recovers: bool,
     /// Everything it wrote, as its spool has it.
     pub written: Vec<Bytes>,
     /// Leases that it held when last looked at.
@@ -125,6 +127,7 @@ impl World {
             policy: PolicyState::default(),
             policy_next: 0,
             budgets: Vec::new(),
+            member_recovers: false,
             written: Vec::new(),
             held: Vec::new(),
             raises: Vec::new(),

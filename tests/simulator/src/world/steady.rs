@@ -1,7 +1,7 @@
 //! A steady load, to see what the sizing of leases comes to: how much money lies idle in them, how often the ledger
 //! grants, and how long they last once it is silent.
 
-use super::check::REFUSED;
+use super::refusals::REFUSED;
 use super::{Violation, World};
 use crate::calendar::SECOND;
 use crate::marks::Mark;
@@ -37,7 +37,8 @@ pub fn load(settings: &Settings, cost: i128) -> Vec<Planned> {
         let part = i128::from(random.within(20, 180));
         let bound = cost * 5 * part / 100;
         let takes = random.within(500_000, 8 * SECOND);
-        let tries = vec![Try { bound, outcome: AttemptOutcome::Answered, permille, reported: true, takes }];
+        let (outcome, estimated, reported) = (AttemptOutcome::Answered, permille, true);
+        let tries = vec![Try { bound, outcome, permille, estimated, reported, takes }];
         Planned { at: number * settings.request_every, act: Act::Request { shim, path: PATH, tries } }
     };
     (0..count).map(one).collect()
