@@ -1,12 +1,12 @@
 //! Following `limits`: every record goes through the fold; what counts is noted here as well.
 
-use bursar_schemas::facts::{Fact, FindingKind, LeaseCredited, Phase, WindowMoved};
+use bursar_schemas::facts::{CreditReason, Fact, FindingKind, LeaseCredited, Phase, WindowMoved};
 use bursar_schemas::fold::{Ignored, Verdict, Void, is_recovery};
 use bursar_schemas::window::Span;
 use bursar_schemas::wire::Unreadable;
 
 use super::desk::Pending;
-use super::{Core, Effect, Halt, Standing};
+use super::{Core, Effect, Halt, Standing, reclaim};
 
 impl Core {
     pub(super) fn follow(
@@ -109,8 +109,12 @@ impl Core {
             (Fact::EpochMarked(_), _) if own && matches!(self.standing, Standing::Claiming { .. }) => {
                 self.stand_by(out);
             }
-            // A credit that the epoch wrote and the fold voids answers its return: it would be void again.
-            (Fact::LeaseCredited(credit), Verdict::Void(void)) if void != Void::WrongEpoch => {
+            // A credit that the epoch wrote and the fold voids answers its return: it would be void again. Not one that only a
+            // confused ledger writes so, or a return of a living holder would stay unanswered for good.
+            (Fact::LeaseCredited(credit), Verdict::Void(void))
+                if !matches!(void, Void::WrongEpoch | Void::Path | Void::NoAmount)
+                    && (own || !is_recovery(credit.reason)) =>
+            {
                 self.answer_credit(credit);
             }
             _ => {}
@@ -119,10 +123,13 @@ impl Core {
 
     /// A credit under the epoch, whether it counts or is void, is not written again.
     fn answer_credit(&mut self, credit: &LeaseCredited) {
-        if is_recovery(credit.reason) {
-            self.marks.forget(&credit.lease);
-        } else {
-            self.desk.resolve(credit.lease, credit.number);
+        match credit.reason {
+            CreditReason::Journal | CreditReason::Retired => self.marks.forget(&credit.lease),
+            // A return's number is not a time-out's.
+            CreditReason::TimedOut if credit.number != reclaim::NUMBER => {}
+            CreditReason::TimedOut | CreditReason::Returned => {
+                self.desk.resolve(credit.lease, credit.number);
+            }
         }
     }
 

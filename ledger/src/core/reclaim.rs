@@ -10,7 +10,7 @@ use super::desk::Pending;
 use super::{Core, Effect};
 
 /// What nobody asked for is credited to a lease at most once for each reason, under this number.
-const NUMBER: u64 = 0;
+pub(super) const NUMBER: u64 = 0;
 
 /// A credit that no return asks for.
 pub(super) struct Unasked {
