@@ -275,6 +275,10 @@ impl LeaseBook {
             open = book.answered(lease, amount);
             book.leases.push(lease.number);
         }
+        // A confused ledger may answer with another path than was asked for: that question is over all the same.
+        if !open {
+            self.paths.values_mut().for_each(|book| book.close_question(lease));
+        }
         let mark = self.mark_of_question(lease.number, open);
         let held = Held {
             path,

@@ -27,6 +27,11 @@ impl PathBook {
         self.scarce && !self.asked.is_empty()
     }
 
+    /// A question is open no more.
+    pub(super) fn close_question(&mut self, lease: LeaseId) {
+        self.asked.retain(|asked| asked.lease != lease);
+    }
+
     /// A lease was granted; true when that answers an open question.
     pub(super) fn answered(&mut self, lease: LeaseId, amount: Money) -> bool {
         let Some(index) = self.asked.iter().position(|asked| asked.lease == lease) else { return false };
@@ -79,7 +84,7 @@ impl LeaseBook {
     /// Takes the question back, when it could not be sent.
     pub fn unask(&mut self, ask: &Ask) {
         if let Some(book) = self.paths.get_mut(&ask.path) {
-            book.asked.retain(|asked| asked.lease != ask.lease);
+            book.close_question(ask.lease);
         }
         self.marks_asked.remove(&ask.lease.number);
     }

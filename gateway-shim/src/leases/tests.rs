@@ -134,6 +134,14 @@ fn what_was_never_asked_for_is_not_used_and_goes_back_whole() {
 }
 
 #[test]
+fn a_grant_on_another_path_answers_the_question() {
+    let (mut book, path, other) = (book(), path(&["a"]), path(&["b"]));
+    let ask = book.ask(&path, money(10), None, second(0)).unwrap();
+    assert!(book.granted(ask.lease, &other, money(40), second(0)));
+    assert!(book.ask(&path, money(10), None, second(0)).is_some());
+}
+
+#[test]
 fn a_refusal_answers_the_question() {
     let (mut book, path) = (book(), path(&["a"]));
     let ask = book.ask(&path, money(10), None, second(0)).unwrap();
