@@ -10,6 +10,8 @@ use bursar_schemas::ids::ProducerId;
 /// What records of a confused ledger put out of an honest one's reach.
 #[derive(Debug, Default)]
 pub(super) struct Wasted {
+    /// Leases that it granted: a return may reach an honest one before the grant, which it then knows nothing of.
+    own: BTreeSet<LeaseId>,
     /// Leases that it closed: nothing of them is credited any more.
     closed: BTreeSet<LeaseId>,
     /// Leases that it wrote a credit of, counted or void: it used up the number of a return, or the room for one.
@@ -44,6 +46,7 @@ impl Wasted {
             Fact::LeaseGranted(it) if counts => {
                 let highest = self.granted.entry(it.lease.holder).or_default();
                 *highest = it.lease.number.max(*highest);
+                self.own.insert(it.lease);
             }
             Fact::LeaseClosed(it) if counts => {
                 self.closed.insert(it.lease);
@@ -63,7 +66,7 @@ impl Wasted {
 
     /// True when it has said something of a lease after which an honest ledger may credit less of it.
     pub(super) fn spoils(&self, lease: &LeaseId) -> bool {
-        self.closed.contains(lease) || self.credited.contains(lease)
+        self.own.contains(lease) || self.closed.contains(lease) || self.credited.contains(lease)
     }
 
     /// True for what is void because of an earlier record of it: a grant, when it granted a higher number to the holder
