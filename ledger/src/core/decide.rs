@@ -114,7 +114,7 @@ impl Core {
         for account in &request.accounts {
             let moving = |phase| self.pending.contains(&Pending::Window(account.clone(), phase));
             let opening = moving(Phase::Open);
-            let setting = self.pending.contains(&Pending::Limit(account.budget.clone()));
+            let setting = self.is_setting(&account.budget);
             let (limited, open) = (
                 self.fold.budget(&account.budget).is_some(),
                 // Its own move is ahead of the grant in the log: the grant would be void.
@@ -159,6 +159,15 @@ impl Core {
     pub(super) fn is_closing(&self, account: &AccountRef) -> bool {
         self.fold.account(account).is_none_or(|state| state.phase == Phase::Closed)
             || self.pending.contains(&Pending::Window(account.clone(), Phase::Closed))
+    }
+
+    /// True while a limit of a budget on the path is under way: what credits its mode allows is known once that is read back.
+    pub(super) fn is_changing(&self, path: &[AccountRef]) -> bool {
+        path.iter().any(|account| self.is_setting(&account.budget))
+    }
+
+    fn is_setting(&self, budget: &str) -> bool {
+        self.pending.contains(&Pending::Limit(budget.to_owned()))
     }
 
     /// What may still be granted over an account.
@@ -227,11 +236,8 @@ impl Core {
             let reclaimed = self.has_reclaimed(lease);
             let fits = |account: &AccountRef| {
                 let before = state.credited.get(account).copied().unwrap_or(Money::ZERO);
-                let used = match self.fold.mode(&account.budget) {
-                    Mode::Hard => Money::ZERO,
-                    _ if reclaimed => self.leases.used(&lease).all(),
-                    _ => Money::ZERO,
-                };
+                let bounded = self.fold.mode(&account.budget) == Mode::Bounded;
+                let used = if reclaimed && bounded { self.leases.used(&lease).all() } else { Money::ZERO };
                 before.plus(entry.amount).plus(used) <= state.amount
             };
             let may_credit = |account: &&AccountRef| {

@@ -62,10 +62,10 @@ impl Core {
     }
 
     /// Leases over an account whose idle money covers an amount; none when all of it does not. Those of holders
-    /// that wrote something of late come first, of those the ones not granted a moment ago, then the largest. Leases recalled a moment ago count, as their
-    /// money is on its way, and longer only while their holder goes on writing: one that fell silent after a recall
-    /// may be gone for good, whatever it had under way then. Its leases are recalled as well, in case it is not, and
-    /// count for nothing.
+    /// that wrote something of late come first, of those the ones not granted a moment ago, then the largest. Leases
+    /// recalled a moment ago count, as their money is on its way, and longer only while their holder goes on writing:
+    /// one that fell silent after a recall may be gone for good, whatever it had under way then. Its leases are recalled
+    /// as well, in case it is not, and count for nothing.
     fn recallable(&self, account: &AccountRef, amount: Money) -> Option<Vec<LeaseId>> {
         let slot = self.accounts.find(account)?;
         let wait = self.config.timing.recall_wait;

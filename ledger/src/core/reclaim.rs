@@ -37,7 +37,8 @@ impl Core {
             let accounts = self.reclaimed_by(lease);
             let idle = |account: &AccountRef| self.leases.idle(&id, lease, account);
             let amount = accounts.iter().map(idle).min().unwrap_or(Money::ZERO);
-            if !amount.is_positive() || self.has_reclaimed(id) || self.is_being_credited(id) {
+            let waits = self.is_being_credited(id) || self.is_changing(&lease.accounts);
+            if !amount.is_positive() || self.has_reclaimed(id) || waits {
                 continue;
             }
             match self.leases.revoked_at(&id) {
@@ -82,9 +83,10 @@ impl Core {
         self.has_reclaimed(lease) && self.is_crediting(lease)
     }
 
-    /// True while a time-out's credit of the lease is under way.
+    /// True while a credit of the lease is under way that no return asks for.
     pub(super) fn is_being_reclaimed(&self, lease: LeaseId) -> bool {
         self.pending.contains(&Pending::Credit(lease, NUMBER))
+            || self.pending.contains(&Pending::Recover(lease))
     }
 
     /// The time moves on: after a pause of its own the ledger has to listen anew before it calls anybody silent.

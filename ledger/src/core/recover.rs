@@ -124,6 +124,9 @@ impl Core {
         };
         let mark = self.marks.mark(&lease);
         let state = self.fold.lease(&lease).filter(|state| !state.closed && !state.is_recovered());
+        if state.is_some_and(|state| self.is_changing(&state.accounts)) {
+            return;
+        }
         let due = mark.zip(state).map(|(mark, state)| {
             let amount = state.amount.minus(mark);
             (amount, self.recovered_by(lease, state, amount, reason))
