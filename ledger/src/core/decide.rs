@@ -12,7 +12,7 @@ use super::recall::Claims;
 use super::{Core, Effect};
 
 /// A request that does not fit waits this part of the time for recalled money before it is refused: what holders have
-/// done is known here a moment later, and not in their order. So long leases that were just granted are spared, too.
+/// done is known here a moment later, and not in their order.
 const LAG: i64 = 5;
 
 /// What becomes of a request.
@@ -52,8 +52,7 @@ impl Core {
                     if self.has_waited(request, wait) {
                         self.refuse(epoch, *cause, request, LeaseRefusal::InFlight, Some(account), out);
                     } else {
-                        let spare = !self.has_waited(request, wait / LAG);
-                        self.recall(epoch, leases, spare, out);
+                        leases.into_iter().for_each(|lease| self.revoke(epoch, lease, out));
                         claims.add(&request.accounts, request.minimum);
                     }
                 }

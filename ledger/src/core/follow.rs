@@ -62,7 +62,7 @@ impl Core {
             Fact::LeaseGranted(grant) => {
                 self.tell(grant.read);
                 self.desk.answer(grant.lease);
-                self.leases.granted(grant.lease, self.now);
+                self.leases.granted(grant.lease);
                 for account in &grant.accounts {
                     self.accounts.slot_of(account).live.insert(grant.lease);
                 }

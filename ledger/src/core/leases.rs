@@ -36,9 +36,6 @@ pub(super) struct Leases {
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     uses: Table<(ProducerId, u64), Use>,
     live: BTreeSet<LeaseId>,
-    /// When each live lease was granted, as far as this ledger saw it.
-    #[serde(skip)]
-    granted: BTreeMap<LeaseId, Micros>,
     /// When each revoked lease was revoked, as far as this ledger saw it.
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     revoked: BTreeMap<LeaseId, Micros>,
@@ -73,20 +70,13 @@ impl Leases {
     }
 
     /// A lease was granted.
-    pub(super) fn granted(&mut self, lease: LeaseId, now: Micros) {
+    pub(super) fn granted(&mut self, lease: LeaseId) {
         self.live.insert(lease);
-        self.granted.insert(lease, now);
-    }
-
-    /// True for a live lease that this ledger saw granted after a time.
-    pub(super) fn is_granted_since(&self, lease: &LeaseId, since: Micros) -> bool {
-        self.granted.get(lease).is_some_and(|at| *at > since)
     }
 
     /// A lease is closed, forgotten or without a holder: nothing is idle under it any more.
     pub(super) fn over(&mut self, lease: &LeaseId) {
         self.live.remove(lease);
-        self.granted.remove(lease);
         self.revoked.remove(lease);
         if self.uses.get(&(lease.holder, lease.number)).is_some_and(|used| used.reserved == Money::ZERO) {
             self.uses.remove(&(lease.holder, lease.number));

@@ -62,10 +62,10 @@ impl Core {
     }
 
     /// Leases over an account whose idle money covers an amount; none when all of it does not. Those of holders
-    /// that wrote something of late come first, of those the ones not granted a moment ago, then the largest. Leases
-    /// recalled a moment ago count, as their money is on its way, and longer only while their holder goes on writing:
-    /// one that fell silent after a recall may be gone for good, whatever it had under way then. Its leases are recalled
-    /// as well, in case it is not, and count for nothing.
+    /// that wrote something of late come first, then the largest. Leases recalled a moment ago count, as their
+    /// money is on its way, and longer only while their holder goes on writing: one that fell silent after a recall
+    /// may be gone for good, whatever it had under way then. Its leases are recalled as well, in case it is not, and
+    /// count for nothing.
     fn recallable(&self, account: &AccountRef, amount: Money) -> Option<Vec<LeaseId>> {
         let slot = self.accounts.find(account)?;
         let wait = self.config.timing.recall_wait;
@@ -95,13 +95,12 @@ impl Core {
                 }
             } else {
                 let quiet = self.producers.seen_at(&id.holder).is_none_or(|at| ago(at) > 4 * wait);
-                let young = self.leases.is_granted_since(id, Micros(self.now.0.saturating_sub(wait)));
-                idle.push((quiet, young, std::cmp::Reverse(unused), *id));
+                idle.push((quiet, std::cmp::Reverse(unused), *id));
             }
         }
         idle.sort_unstable();
         let (mut leases, mut all_quiet) = (Vec::new(), false);
-        for (quiet, _, std::cmp::Reverse(unused), id) in idle {
+        for (quiet, std::cmp::Reverse(unused), id) in idle {
             if deaf.contains(&id.holder) {
                 leases.push(id);
             } else if covered < amount {
@@ -114,19 +113,6 @@ impl Core {
             }
         }
         (covered >= amount).then_some(leases)
-    }
-
-    /// Recalls leases for a request that waits. One that was granted a moment ago is spared for a while, as its holder had
-    /// no fair chance to use it; but it is recalled long before the request would be refused for want of it. Who has just
-    /// begun to act does not know when a lease was granted, and spares them all.
-    pub(super) fn recall(&mut self, epoch: u64, leases: Vec<LeaseId>, spare: bool, out: &mut Vec<Effect>) {
-        let since = Micros(self.now.0.saturating_sub(self.config.timing.recall_wait));
-        let began = self.listening_since > since;
-        for lease in leases {
-            if !(spare && (began || self.leases.is_granted_since(&lease, since))) {
-                self.revoke(epoch, lease, out);
-            }
-        }
     }
 
     pub(super) fn revoke(&mut self, epoch: u64, lease: LeaseId, out: &mut Vec<Effect>) {
