@@ -77,19 +77,19 @@ impl World {
     fn rest(&mut self, seconds: i64) -> Result<(), Broken> {
         let now = self.now;
         self.run_until(now + (seconds - 2) * SECOND)?;
-        let mark = self.broker.spend.len() as u64;
+        let marks = (self.broker.limits.len() as u64, self.broker.spend.len() as u64);
         let now = self.now;
         self.run_until(now + 2 * SECOND)?;
-        self.check_rest(mark)
+        self.check_rest(marks)
     }
 
-    /// What must hold once nothing is under way; `mark` is an offset of `spend` that was there long enough ago.
-    fn check_rest(&mut self, mark: u64) -> Result<(), Broken> {
+    /// What must hold once nothing is under way, by ends of `limits` and `spend` that were there long enough ago.
+    fn check_rest(&mut self, (written, mark): (u64, u64)) -> Result<(), Broken> {
         let (reference, end) = (&self.broker.reference, self.broker.limits.len() as u64);
         for node in self.ledgers.iter().filter_map(|place| place.node.as_ref()) {
-            // The last record, a sign of life, may still be on its way to a reader.
-            if node.reading.limits + 40 < end {
-                let detail = format!("a ledger is at {} of {end}", node.reading.limits);
+            // What was written a moment ago may still be on its way to a reader.
+            if node.reading.limits < written {
+                let detail = format!("a ledger is at {} of {written}", node.reading.limits);
                 return Err(("every reader comes to the end", detail));
             }
             if node.reading.limits == end && node.core.fold() != reference {
@@ -101,10 +101,10 @@ impl World {
             }
         }
         for node in self.shims.iter().filter_map(|place| place.node.as_ref()) {
-            if node.next + 40 < end {
+            if node.next < written {
                 return Err((
                     "every reader comes to the end",
-                    format!("a shim is at {} of {end}", node.next),
+                    format!("a shim is at {} of {written}", node.next),
                 ));
             }
             if node.next == end && node.core.fold() != reference {
