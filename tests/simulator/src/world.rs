@@ -21,7 +21,7 @@ mod steady;
 mod wasted;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::fmt;
 
 pub use confused::LIE;
@@ -149,8 +149,8 @@ pub struct World {
     requests: Vec<Request>,
     confused: Confused,
     wasted: Wasted,
-    /// Incarnations that an operator retired.
-    retired: BTreeSet<ProducerId>,
+    /// Incarnations that an operator retired, each with the end of `spend` at that time.
+    retired: BTreeMap<ProducerId, u64>,
     rules: Rules,
     naive: Naive,
     truth: Truth,
@@ -183,7 +183,7 @@ impl World {
             requests: Vec::new(),
             confused: Confused::default(),
             wasted: Wasted::default(),
-            retired: BTreeSet::new(),
+            retired: BTreeMap::new(),
             rules: Rules::default(),
             naive: Naive::default(),
             truth: Truth::default(),

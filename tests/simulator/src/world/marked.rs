@@ -85,7 +85,7 @@ impl World {
             self.hit(Mark::RetiredLate);
         }
         self.note(|| format!("writer {writer} is retired"));
-        self.retired.insert(id);
+        self.retired.insert(id, self.broker.spend.len() as u64);
         self.attest(id);
         true
     }
@@ -118,10 +118,13 @@ impl World {
         Err(("a question begins with a mark where marks recover", detail))
     }
 
-    /// What an honest ledger recovers lies above the last mark that it had read.
+    /// What an honest ledger recovers lies above the last mark that it had read; of one that was retired, above the last
+    /// that `spend` had then.
     pub(super) fn check_recovery(&self, offset: u64, credit: &LeaseCredited) -> Result<(), Broken> {
         let granted = self.rules.lease(&credit.lease).map_or(0, |lease| lease.amount);
-        let mark = self.naive.mark(&credit.lease, credit.read);
+        let retired = self.retired.get(&credit.lease.holder);
+        let attested = retired.copied().filter(|_| credit.reason == CreditReason::Retired).unwrap_or(0);
+        let mark = self.naive.mark(&credit.lease, credit.read.max(attested));
         if mark.is_some_and(|mark| credit.amount.pico() == granted - mark) {
             return Ok(());
         }
@@ -150,7 +153,7 @@ impl World {
     /// enough ago.
     pub(super) fn check_recovered(&self, until: u64) -> Result<(), Broken> {
         // A confused ledger's word alone recovers nothing: its holder may live.
-        let ended = |holder| self.naive.ended.contains(holder) || self.retired.contains(holder);
+        let ended = |holder| self.naive.ended.contains(holder) || self.retired.contains_key(holder);
         for (id, marks) in self.naive.marks.iter().filter(|(id, _)| !self.wasted.spoils(id)) {
             let over = self.rules.has_ended(&id.holder) && ended(&id.holder);
             let Some(lease) = self.rules.lease(id).filter(|_| over) else { continue };
