@@ -165,7 +165,8 @@ impl Core {
         path.iter().any(|account| self.is_setting(&account.budget))
     }
 
-    fn is_setting(&self, budget: &str) -> bool {
+    /// True while a limit of the budget is under way.
+    pub(super) fn is_setting(&self, budget: &str) -> bool {
         self.pending.contains(&Pending::Limit(budget.to_owned()))
     }
 

@@ -79,47 +79,34 @@ impl Core {
     /// When the bytes are not a snapshot of this ledger.
     pub fn restore(config: Config, bytes: &[u8]) -> Result<(Self, Places), NotASnapshot> {
         let (places, parts, (read, told, findings, unreadable_run)): Read = snapshot::read(bytes)?;
-        let (
-            fold,
-            policy,
+        let mut core = Self::new(config);
+        let (logged, owners, producers);
+        (
+            core.fold,
+            core.policy,
             logged,
-            newest,
+            core.newest,
             owners,
             producers,
-            accounts,
-            attempts,
-            leases,
-            marks,
-            desk,
-            alerts,
+            core.accounts,
+            core.attempts,
+            core.leases,
+            core.marks,
+            core.desk,
+            core.alerts,
         ) = parts;
-        let mut core = Self::new(config);
         producers.is_of(&core.producers)?;
+        core.producers = producers;
         logged.iter().for_each(|budget| core.log_limit(budget));
         core.plan.remember_owners(owners);
+        // What policy wants is compared with the log once everything is read.
+        core.policy_changed = true;
+        (core.read, core.told, core.unreadable_run) = (read, told, unreadable_run);
         let findings = findings.iter().filter_map(|bytes| match wire::decode(bytes) {
             Ok(bursar_schemas::facts::Fact::Finding(finding)) => Some(*finding),
             _ => None,
         });
-        core = Self {
-            fold,
-            policy,
-            // What policy wants is compared with the log once everything is read.
-            policy_changed: true,
-            newest,
-            producers,
-            accounts,
-            attempts,
-            leases,
-            marks,
-            desk,
-            alerts,
-            read,
-            told,
-            findings: findings.collect(),
-            unreadable_run,
-            ..core
-        };
+        core.findings = findings.collect();
         Ok((core, places))
     }
 }

@@ -27,7 +27,7 @@ impl Core {
     /// Writes a budget's limit if policy wants it otherwise; false while a record about it is under way: they are
     /// compared again once that is read back.
     pub(super) fn set_limit(&mut self, epoch: u64, budget: &str, out: &mut Vec<Effect>) -> bool {
-        if self.pending.contains(&Pending::Limit(budget.to_owned())) {
+        if self.is_setting(budget) {
             return false;
         }
         let mut wanted = self.plan.wanted(budget, &self.policy, self.now);
