@@ -117,7 +117,7 @@ impl Pump<'_> {
                 return Ok(Ran::Stopped);
             }
             let early = grows && Instant::now() < turn;
-            let full = !early && may_send(&flights) && {
+            let full = !early && {
                 let before = flights.len();
                 let (full, facts) = self.fill(feed, &mut flights, grows)?;
                 if flights.len() > before {
