@@ -4,8 +4,8 @@
 //! fourths of the bound together, beside the last batch of each.
 //! Invariant: while the bound is reached there is always a lane that is full, so that room comes back.
 
-/// Records behind the journal's end from which on a lane catches up in its turn.
-pub const BEHIND: u64 = 10_000;
+/// Records behind the journal's end from which on a lane catches up in its turn: those with which a cursor fetches far ahead.
+pub const BEHIND: u64 = crate::kafka::MUCH;
 
 /// How many lanes catch up at a time unless set otherwise: one reads while another's segment is built.
 pub const TURNS: usize = 2;

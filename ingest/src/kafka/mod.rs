@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 pub use consumer::KafkaJournal;
 pub use generation::generation_settings;
 pub use producer::KafkaOutlet;
-pub use settings::{Compression, KafkaSettings, Security};
+pub use settings::{Compression, KafkaSettings, MUCH, Security};
 pub use topics::{Difference, TopicPlan, TopicReport, ensure_topics};
 
 /// Why Kafka could not be set up.

@@ -65,8 +65,8 @@ pub(super) enum Ahead {
     Near,
 }
 
-/// Records from which on a cursor has much to read.
-const MUCH: u64 = 10_000;
+/// Records from which on a cursor has much to read. The archiver lets few such cursors be open at a time.
+pub const MUCH: u64 = 10_000;
 
 impl Ahead {
     /// For a cursor with so many records before it.
