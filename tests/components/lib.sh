@@ -165,3 +165,15 @@ ports() {
 }
 
 port() { sed -n "s/^$2=//p" "$1/ports"; }
+
+# take_folder ACTION DIR: sets `action` and `dir`, and keeps the folder from any other call until this one ends. Only a
+# start makes a folder that is not there.
+take_folder() {
+  action=$1
+  dir=$(absolute "$2")
+  [ "$action" = start ] || [ -d "$dir" ] || die "there is no folder $dir"
+  mkdir -p -- "$dir"
+  need flock util-linux
+  exec 9>"$dir/.lock"
+  flock 9
+}
