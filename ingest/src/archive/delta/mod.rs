@@ -100,10 +100,7 @@ impl Delta {
                 next = file.next;
                 files.push(file);
             }
-            if files.is_empty() {
-                return Ok(());
-            }
-            if self.commit(generation, lane.topic, &files).await? {
+            if files.is_empty() || self.commit(generation, lane.topic, standing, &files).await? {
                 return Ok(());
             }
         }
@@ -153,7 +150,15 @@ impl Delta {
         let mut named = 0;
         for chunk in files.chunks(10_000) {
             named += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-            while !self.commit(generation, topic, chunk).await? {}
+            loop {
+                let standing = self.open(generation, topic).await?;
+                // An archiver at work may have named some of them since.
+                let unnamed: Vec<File> =
+                    chunk.iter().filter(|file| file.next > standing.of(file.lane)).cloned().collect();
+                if unnamed.is_empty() || self.commit(generation, topic, standing, &unnamed).await? {
+                    break;
+                }
+            }
         }
         Ok(named)
     }
@@ -196,14 +201,14 @@ impl Delta {
         Ok(table.standing.clone())
     }
 
-    /// Adds files to a table; false when somebody else was first.
+    /// Adds files, each its lane's next, to a table that stands so; false when somebody else was first.
     async fn commit(
         &mut self,
         generation: Generation,
         topic: Topic,
+        mut standing: Standing,
         files: &[File],
     ) -> Result<bool, DeltaError> {
-        let mut standing = self.open(generation, topic).await?;
         let at_ms = self.now_ms();
         let schema = schema::schema_string(topic).ok_or(DeltaError::Schema(topic))?;
         let mut actions: Vec<Value> = Vec::new();
@@ -216,10 +221,8 @@ impl Delta {
         }
         let mut lanes: Vec<Lane> = Vec::new();
         for file in files {
-            if file.next > standing.of(file.lane) {
-                standing.next.insert(file.lane.partition, file.next);
-                actions.extend(file.add(at_ms));
-            }
+            standing.next.insert(file.lane.partition, file.next);
+            actions.extend(file.add(at_ms));
             if !lanes.contains(&file.lane) {
                 lanes.push(file.lane);
             }

@@ -5,8 +5,25 @@ use std::collections::BTreeMap;
 use bursar_schemas::position::Lane;
 use serde_json::Value;
 
+use super::disturbed::{Disturbance, Disturbed};
 use super::journal::{LANE, TestJournal};
 use super::*;
+
+/// Lets others go first, so many times before each call.
+#[derive(Debug)]
+struct Courteous(u32);
+
+impl Disturbance for Courteous {
+    async fn call<T: Send>(
+        &self,
+        work: impl Future<Output = object_store::Result<T>> + Send,
+    ) -> object_store::Result<T> {
+        for _ in 0..self.0 {
+            tokio::task::yield_now().await;
+        }
+        work.await
+    }
+}
 
 fn with_delta() -> ArchiveConfig {
     ArchiveConfig { delta: true, ..config() }
@@ -23,7 +40,7 @@ fn delta(store: &Arc<dyn ObjectStore>) -> Delta {
 /// What a reader makes of the commits: the files in force with their rows, the transaction, how often it was described.
 struct Read {
     files: Vec<(String, u64)>,
-    last: u64,
+    last: Option<u64>,
     described: usize,
     commits: usize,
 }
@@ -32,7 +49,7 @@ async fn read(store: &Arc<dyn ObjectStore>, journal: &TestJournal) -> Read {
     let objects = objects(store, &config().prefix).await;
     let root = format!("segments/{}/{}", journal.life(), LANE.topic);
     let mut sizes = BTreeMap::new();
-    let mut read = Read { files: Vec::new(), last: 0, described: 0, commits: 0 };
+    let mut read = Read { files: Vec::new(), last: None, described: 0, commits: 0 };
     for version in 0.. {
         let Some(commit) = objects.get(&format!("{root}/_delta_log/{version:020}.json")) else { break };
         read.commits += 1;
@@ -51,8 +68,9 @@ async fn read(store: &Arc<dyn ObjectStore>, journal: &TestJournal) -> Read {
                 assert_eq!(read.files.len(), before - 1, "{path} was not named");
             } else if let Some(txn) = action.get("txn") {
                 assert_eq!(txn["appId"], format!("bursar/{LANE}"));
-                assert!(txn["version"].as_u64().unwrap() > read.last);
-                read.last = txn["version"].as_u64().unwrap();
+                let last = txn["version"].as_u64();
+                assert!(last > read.last, "{last:?} after {:?} in commit {version}", read.last);
+                read.last = last;
             }
             read.described += usize::from(action.get("metaData").is_some());
         }
@@ -71,7 +89,7 @@ async fn agrees(store: &Arc<dyn ObjectStore>, journal: &TestJournal) -> Read {
     let read = read(store, journal).await;
     let rows: u64 = read.files.iter().map(|(_, rows)| rows).sum();
     assert_eq!(rows, u64::try_from(chain.rows.len()).unwrap());
-    assert_eq!(read.last, chain.footers.last().unwrap().end);
+    assert_eq!(read.last, chain.footers.last().map(|footer| footer.end));
     let with_rows = chain.footers.iter().filter(|footer| footer.rows > 0).count();
     assert_eq!((read.files.len(), read.described), (with_rows, 1));
     read
@@ -89,6 +107,27 @@ async fn rivals_write_one_table() {
     journal.fill(20);
     assert!(run(&journal, &store).stop(true).await);
     agrees(&store, &journal).await;
+}
+
+#[tokio::test]
+async fn rivals_in_any_step_name_each_segment_once() {
+    for (one, two) in (0..8).flat_map(|one| (0..8).map(move |two| (one, two))) {
+        let (journal, store) = (TestJournal::default(), memory());
+        journal.fill(40);
+        archive(&journal, &store).await;
+        let mut rivals = [one, two].map(|waits| {
+            let seen: Arc<dyn ObjectStore> = Disturbed::new(&store, Courteous(waits));
+            delta(&seen)
+        });
+        let [one, two] = &mut rivals;
+        for upto in [20, 40] {
+            let each = [&mut *one, &mut *two].map(|rival| rival.upto(journal.life(), LANE, upto, None));
+            for done in futures::future::join_all(each).await {
+                done.unwrap();
+            }
+        }
+        agrees(&store, &journal).await;
+    }
 }
 
 #[tokio::test]
