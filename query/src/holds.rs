@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::error::QueryError;
 use crate::service::QueryService;
-use crate::statement::{Checked, check};
+use crate::statement::{Checked, check, literal};
 
 /// A range of sealed records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +108,7 @@ impl QueryService {
         // A condition holds a request when it holds any of its records.
         let alone = format!("SELECT request FROM {topic} WHERE ({condition}\n)");
         statement(topic, condition, "false")?;
-        let of =
-            subject.map_or_else(String::new, |name| format!(" AND subject = '{}'", name.replace('\'', "''")));
+        let of = subject.map_or_else(String::new, |name| format!(" AND subject = {}", literal(name)));
         let sql = format!(
             "SELECT DISTINCT request FROM requests WHERE kind = 'ContentKept'{of} AND request IN ({alone})"
         );

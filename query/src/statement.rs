@@ -18,6 +18,11 @@ use crate::error::QueryError;
 /// The longest statement, in bytes; also the most of it that is recorded.
 pub const LONGEST_STATEMENT: usize = 64 * 1024;
 
+/// A text as a statement writes it.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// Operators and joining words of one statement: each can nest the parsed tree one deeper.
 const MOST_OPERATORS: usize = 500;
 

@@ -7,6 +7,7 @@ use bursar_schemas::window::{self, Span};
 
 use super::{ChargebackRequest, Dimension};
 use crate::error::QueryError;
+use crate::statement::literal;
 
 /// Facts about a month's requests still come for a while after it: gaps and unreadable records are counted up to
 /// this long after its end, in microseconds.
@@ -22,10 +23,6 @@ pub(super) struct Period {
     holds: String,
     starts_us: i64,
     ends_us: i64,
-}
-
-fn text(value: &str) -> String {
-    format!("'{}'", value.replace('\'', "''"))
 }
 
 fn time(at_us: i64) -> String {
@@ -53,10 +50,10 @@ impl Period {
         };
         let mut by_zone: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (organisation, zone) in zones {
-            by_zone.entry(zone).or_default().push(text(organisation));
+            by_zone.entry(zone).or_default().push(literal(organisation));
         }
         let (mut least, mut most) = span_in("UTC")?;
-        let named: Vec<String> = zones.keys().map(|organisation| text(organisation)).collect();
+        let named: Vec<String> = zones.keys().map(|organisation| literal(organisation)).collect();
         let within = |(starts, ends): (i64, i64)| {
             format!("accounting_at >= {} AND accounting_at < {}", time(starts), time(ends))
         };
@@ -75,7 +72,7 @@ impl Period {
         // The outer edges are what segments are left out by.
         let mut holds = format!("{} AND ({})", within((least, most)), parts.join(" OR "));
         if let Some(organisation) = &request.organisation {
-            let _ = write!(holds, " AND organisation = {}", text(organisation));
+            let _ = write!(holds, " AND organisation = {}", literal(organisation));
         }
         Ok(Self { holds, starts_us: least, ends_us: most })
     }
@@ -83,7 +80,7 @@ impl Period {
 
 fn column(dimension: &Dimension) -> String {
     match dimension {
-        Dimension::Tag(tag) => format!("tags[{}]", text(tag)),
+        Dimension::Tag(tag) => format!("tags[{}]", literal(tag)),
         other => format!("\"{}\"", other.name()),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use bursar_schemas::avro::Micros;
 
 use super::GapsRequest;
+use crate::statement::literal;
 use crate::status::{LaneStatus, Status};
 use crate::views::VIEWS;
 
@@ -26,10 +27,6 @@ fn instant(at: Micros) -> String {
 
 fn time(at: Micros) -> String {
     format!("arrow_cast({}, {TIME})", at.0)
-}
-
-fn text(value: &str) -> String {
-    format!("'{}'", value.replace('\'', "''"))
 }
 
 fn view(name: &str) -> &'static str {
@@ -61,11 +58,11 @@ fn of_lane(lane: &LaneStatus, sql: &mut String) {
             sql,
             "\nUNION ALL SELECT {}, {}, CAST({} AS INT), NULL, NULL, {}, CAST({count} AS BIGINT), \
              arrow_cast(NULL, {TIME}), arrow_cast(NULL, {TIME}), 'archive', {}",
-            text(lane.topic.name()),
-            text(&lane.generation.to_string()),
+            literal(lane.topic.name()),
+            literal(&lane.generation.to_string()),
             lane.partition,
-            text(finding),
-            text(detail)
+            literal(finding),
+            literal(detail)
         );
     };
     for (first, last) in &lane.lost {
