@@ -10,13 +10,17 @@
 mod support;
 
 use bursar_schemas::facts::{CreditReason, Mode};
-use bursar_schemas::policy::Budget;
+use bursar_schemas::policy::{Budget, Document, Organisation};
 use support::leased::{World, account, hard, money};
 use support::{SECOND, check_replay};
 
+fn bounded(id: &str) -> Budget {
+    Budget { mode: Mode::Bounded, ..hard(id) }
+}
+
 /// The shim has reserved three of its eight dollars over a hard budget and a bounded one.
 fn leased() -> World {
-    let bounded = Budget { mode: Mode::Bounded, ..hard("bounded") };
+    let bounded = bounded("bounded");
     let mut world = World::new([hard("hard"), bounded]);
     world.ask();
     world.reserve("a", "3");
@@ -92,4 +96,20 @@ fn several_returns_after_a_time_out_all_come_back_to_the_hard_account() {
     world.wait(1);
     // The time-out's five, which the bounded account has, hold these four; three are in flight.
     assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("4")));
+}
+
+#[test]
+fn an_account_that_became_bounded_after_the_time_out_gets_the_whole_return() {
+    let mut world = leased();
+    world.wait(130);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("8")));
+    let (organisations, budgets) =
+        (vec![Organisation::new("acme")], vec![bounded("hard"), bounded("bounded")]);
+    world.logs.publish(&Document { organisations, budgets, ..Document::default() });
+    world.wait(1);
+    // One dollar of the three was used; the fact that says so was lost.
+    world.shim.give_back(1, 1, money("7"), true, &mut world.logs);
+    world.wait(1);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("1")));
+    check_replay(&world.node.core, &world.logs);
 }

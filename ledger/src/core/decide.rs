@@ -231,12 +231,12 @@ impl Core {
                 self.desk.returns.remove(&(lease, number));
                 continue;
             }
-            // What a time-out has credited already does not come back twice: of a lease that it reclaimed, a bounded account
-            // gets no more than what is not used.
-            let reclaimed = self.has_reclaimed(lease);
+            // What a time-out has credited already does not come back twice: a bounded account that got it gets no more than
+            // what is not used.
             let fits = |account: &AccountRef| {
                 let before = state.credited.get(account).copied().unwrap_or(Money::ZERO);
                 let bounded = self.fold.mode(&account.budget) == Mode::Bounded;
+                let reclaimed = self.leases.was_reclaimed(&lease, account);
                 let used = if reclaimed && bounded { self.leases.used(&lease).all() } else { Money::ZERO };
                 before.plus(entry.amount).plus(used) <= state.amount
             };

@@ -75,6 +75,9 @@ impl Core {
             Fact::LeaseCredited(credit) => {
                 self.tell(credit.read);
                 self.answer_credit(credit);
+                if credit.reason == CreditReason::TimedOut {
+                    self.leases.reclaim(credit.lease, &credit.accounts);
+                }
             }
             Fact::LeaseRevoked(revoked) => self.leases.revoke(revoked.lease, self.now),
             Fact::LeaseClosed(closed) => {

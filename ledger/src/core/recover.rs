@@ -151,13 +151,12 @@ impl Core {
         amount: Money,
         reason: CreditReason,
     ) -> Vec<AccountRef> {
-        let reclaimed = self.has_reclaimed(id);
         let takes = |account: &&AccountRef| {
             let credited = lease.credited.get(account).copied().unwrap_or(Money::ZERO);
             self.fold.may_credit(account, reason)
                 && !self.is_closing(account)
                 && credited.plus(amount) <= lease.amount
-                && !(reclaimed && self.fold.mode(&account.budget) != Mode::Hard)
+                && !(self.leases.was_reclaimed(&id, account) && self.fold.mode(&account.budget) != Mode::Hard)
         };
         lease.accounts.iter().filter(takes).cloned().collect()
     }
