@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bursar_ledger::runner::settle;
 use bursar_schemas::facts::{Fact, Head, KeyIssued, KeyRevoked, PartitionsSet, PolicyPublished};
 use bursar_schemas::ids::{Digest, Pseudonyms, hex};
 use bursar_schemas::policy::{Document, PolicyState};
@@ -64,14 +65,14 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Reads the topic to its end, then follows it in the background.
+    /// Reads the topic to its end, then follows it in the background. Waits for a journal that is away.
     pub(crate) async fn start(
         journal: Arc<dyn Journal>,
         recorder: Arc<Recorder>,
         clock: Clock,
         pseudonyms: Pseudonyms,
     ) -> Outcome<Self> {
-        let end = journal.bounds(LANE).await.context("failed to read the policy topic")?.end;
+        let end = settle(|| journal.bounds(LANE)).await.context("failed to read the policy topic")?.end;
         let (sender, mut in_force) = watch::channel(InForce::default());
         tokio::spawn(follow(Arc::clone(&journal), sender));
         in_force.wait_for(|it| it.next >= end).await.context("failed to follow the policy topic")?;
@@ -82,7 +83,8 @@ impl Publisher {
 
     /// Records at the first start into how many partitions organisations are spread, and holds every later one to it.
     async fn hold_to_partitions(&self) -> Outcome {
-        let found = self.journal.partitions(Topic::Spend).await.context("failed to read the spend topic")?;
+        let found = settle(|| self.journal.partitions(Topic::Spend)).await;
+        let found = found.context("failed to read the spend topic")?;
         let mut state = self.state();
         if state.partitions.is_none() {
             let head = self.head(state.version);

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bursar_ingest::archive::{ArchiveConfig, Archiver, ArchiverHandle};
-use bursar_ledger::runner::{Ledger, RunnerError, Settings};
-use bursar_query::{Limits, QueryConfig, QueryService, Watch};
+use bursar_ledger::runner::{Ledger, RunnerError, Settings, settle};
+use bursar_query::{Limits, QueryConfig, QueryError, QueryService, Watch};
 use bursar_schemas::facts::Role;
+use bursar_schemas::ports::Journal;
 use bursar_schemas::producer::Recorder;
+use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -166,15 +168,8 @@ impl Running {
             if roles.query {
                 let recorder = deployment.recorder(Role::Query, &ports.outlet)?;
                 recorders.push(Arc::clone(&recorder));
-                let service = QueryService::open(
-                    query_config(config),
-                    Arc::new(PrefixStore::new(Arc::clone(&store), prefix.clone())),
-                    Some(Arc::clone(&ports.journal)),
-                    Some(recorder),
-                    Arc::clone(&clock),
-                )
-                .await?;
-                let service = Arc::new(service);
+                let inside = Arc::new(PrefixStore::new(Arc::clone(&store), prefix.clone()));
+                let service = Arc::new(open_query(config, inside, &ports.journal, &recorder, &clock).await?);
                 let hours = u64::from(config.query.gaps_hours);
                 // Whoever opened the folder for one command has nobody to watch for.
                 let watch = (hours > 0 && !roles.own)
@@ -334,6 +329,27 @@ fn query_config(config: &Config) -> QueryConfig {
         http: Limits { time: Duration::from_secs(config.query.time_seconds), rows: config.query.max_rows },
         ..QueryConfig::default()
     }
+}
+
+/// Opens the query service, once the journal can be reached: without it nobody knows what is not sealed yet.
+async fn open_query(
+    config: &Config,
+    store: Arc<dyn ObjectStore>,
+    journal: &Arc<dyn Journal>,
+    recorder: &Arc<Recorder>,
+    clock: &clock::Clock,
+) -> Outcome<QueryService> {
+    let open = || {
+        let (store, journal) = (Arc::clone(&store), Some(Arc::clone(journal)));
+        let (recorder, clock) = (Some(Arc::clone(recorder)), Arc::clone(clock));
+        async {
+            match QueryService::open(query_config(config), store, journal, recorder, clock).await {
+                Err(QueryError::Journal(error)) => Err(error),
+                opened => Ok(opened),
+            }
+        }
+    };
+    Ok(settle(open).await.map_err(QueryError::from)??)
 }
 
 /// A signed head each second, for as long as the process runs.

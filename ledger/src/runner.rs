@@ -7,6 +7,7 @@ mod feed;
 mod handle;
 mod keeper;
 
+pub use feed::settle;
 pub use handle::{LedgerHandle, NotRunning, PartitionStatus, Report};
 
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::core::{Config, Core, Halt, Timing};
-use feed::settle;
 use handle::Port;
 use keeper::Keeper;
 

@@ -17,7 +17,10 @@ fn backoff(failures: u32) -> Duration {
 }
 
 /// Asks a journal again until it can be reached.
-pub(super) async fn settle<T, F>(mut ask: impl FnMut() -> F) -> Result<T, JournalError>
+///
+/// # Errors
+/// Whatever else it answers.
+pub async fn settle<T, F>(mut ask: impl FnMut() -> F) -> Result<T, JournalError>
 where
     F: Future<Output = Result<T, JournalError>>,
 {
