@@ -48,22 +48,28 @@ pub fn parse_segment_key(key: &str) -> Option<(Generation, Lane, u64)> {
     (parts.next().is_none() && segment_key(generation, lane, start) == key).then_some(found)
 }
 
-/// Folder of the commits of the Delta table over the segments of a topic's life. The table's root is the folder above it.
+/// Folder of the commits and checkpoints of the Delta table over the segments of a topic's life. The table's root is the folder above it.
 #[must_use]
 pub fn delta_log(generation: Generation, topic: Topic) -> String {
     format!("{SEGMENTS}/{generation}/{topic}/_delta_log")
 }
 
-/// True for the name of a Delta table's commit.
+/// True for the name of a Delta table's commit, of a checkpoint of it or of the hint at the newest one.
 #[must_use]
 pub fn is_delta_key(key: &str) -> bool {
     let place = || {
         let rest = key.strip_prefix(SEGMENTS)?.strip_prefix('/')?;
         let (generation, rest) = rest.split_once('/')?;
         let (topic, rest) = rest.split_once('/')?;
-        let version: u64 = rest.strip_prefix("_delta_log/")?.strip_suffix(".json")?.parse().ok()?;
+        let name = rest.strip_prefix("_delta_log/")?;
         let folder = delta_log(generation.parse().ok()?, Topic::from_name(topic)?);
-        Some(format!("{folder}/{version:020}.json") == key)
+        if name == "_last_checkpoint" {
+            return Some(format!("{folder}/{name}") == key);
+        }
+        let (version, kind) = name.split_once('.')?;
+        let version: u64 = version.parse().ok()?;
+        let is_known = matches!(kind, "json" | "checkpoint.parquet");
+        Some(is_known && format!("{folder}/{version:020}.{kind}") == key)
     };
     place().unwrap_or(false)
 }
@@ -138,10 +144,20 @@ mod tests {
             assert_eq!(parse_segment_key(&foreign), None, "{foreign}");
         }
         let commit = format!("{}/{:020}.json", delta_log(generation, Topic::Spend), 7);
-        assert!(is_delta_key(&commit) && parse_segment_key(&commit).is_none());
-        for foreign in
-            [commit.replace("spend", "spent"), commit.replace("007", "7"), format!("{commit}x"), key]
-        {
+        let checkpoint = commit.replace(".json", ".checkpoint.parquet");
+        let hint = format!("{}/_last_checkpoint", delta_log(generation, Topic::Spend));
+        for known in [&commit, &checkpoint, &hint] {
+            assert!(is_delta_key(known) && parse_segment_key(known).is_none(), "{known}");
+        }
+        for foreign in [
+            commit.replace("spend", "spent"),
+            commit.replace("007", "7"),
+            commit.replace(".json", ".parquet"),
+            checkpoint.replace("007", "7"),
+            format!("{commit}x"),
+            format!("{hint}s"),
+            key,
+        ] {
             assert!(!is_delta_key(&foreign), "{foreign}");
         }
     }

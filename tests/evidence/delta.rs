@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use bursar_ingest::archive::ArchiveConfig;
 use serde_json::Value;
 
+use super::fixture::World;
 use super::harness::component;
 
 /// Holds the Delta tables of an archive to each other engine's sums; where those engines are there.
@@ -28,4 +31,27 @@ pub fn engines_agree(archive: &Path, least_topics: usize) {
         assert!(found.get("delta_scan").is_none_or(|it| *it == found["parquet"]), "{topic}: {answer:#}");
         assert_eq!(found["columns"], true, "{topic}: {answer:#}");
     }
+}
+
+/// Engines begin at a checkpoint: the commits before it may be gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_read_checkpoints() {
+    let world = World::new();
+    for _ in 0..110 {
+        world.request(&world.shim, 1);
+        let config = ArchiveConfig { delta: true, ..ArchiveConfig::default() };
+        world.seal_as(Arc::new(world.journal.clone()), config).await;
+    }
+    let copy = world.copy();
+    let commits: Vec<String> =
+        copy.segments("requests").into_iter().filter(|name| name.ends_with(".json")).collect();
+    assert_eq!(commits.len(), 110);
+    assert!(copy.segments("requests").iter().any(|name| name.ends_with("100.checkpoint.parquet")));
+    for name in commits.iter().chain(&copy.segments("spend")).filter(|name| name.ends_with(".json")) {
+        // The commit of the checkpoint itself stays, as it does where old commits are cleaned up.
+        if name.rsplit('/').next().unwrap() < "00000000000000000100" {
+            copy.delete(name);
+        }
+    }
+    engines_agree(&copy.root, 3);
 }

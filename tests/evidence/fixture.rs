@@ -205,8 +205,12 @@ impl World {
     }
 
     pub async fn seal_journal(&self, journal: Arc<dyn Journal>) {
+        self.seal_as(journal, ArchiveConfig::default()).await;
+    }
+
+    pub async fn seal_as(&self, journal: Arc<dyn Journal>, config: ArchiveConfig) {
         let (store, prefix) = open_store(self.archive().to_str().unwrap()).unwrap();
-        let config = ArchiveConfig { prefix, ..ArchiveConfig::default() };
+        let config = ArchiveConfig { prefix, ..config };
         assert!(Archiver::start(journal, store, config, Some(self.log_settings())).stop(true).await);
     }
 

@@ -51,7 +51,7 @@ def main(archive, cli=None, extension=None):
     answer = {}
     for root in sorted(glob.glob(f"{archive}/segments/*/*/")):
         topic = os.path.basename(root.rstrip("/"))
-        parquet = f"read_parquet('{root}*/*.parquet', union_by_name = true)"
+        parquet = f"read_parquet('{root}[0-9]*/*.parquet', union_by_name = true)"
         columns = [row[0] for row in duckdb.sql(f"DESCRIBE SELECT * FROM {parquet}").fetchall()]
         amounts = "amount" in columns
         sums, names, version = by_delta_rs(root, amounts)

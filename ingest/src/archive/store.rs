@@ -207,10 +207,13 @@ impl Segments {
         Ok(lanes)
     }
 
-    /// How many objects lie below a folder.
-    pub(super) async fn count_below(&self, folder: &str) -> Result<u64, StoreError> {
+    /// How many objects below a folder have names that end so.
+    pub(super) async fn count_below(&self, folder: &str, suffix: &str) -> Result<u64, StoreError> {
         let names = self.store.list(Some(&self.path(folder)));
-        Ok(names.try_fold(0, |count: u64, _| async move { Ok(count + 1) }).await?)
+        let counted = names.try_fold(0, |count: u64, meta| async move {
+            Ok(count + u64::from(meta.location.as_ref().ends_with(suffix)))
+        });
+        Ok(counted.await?)
     }
 
     /// The segment that starts at an offset, with all its bytes; none when there is no such segment.

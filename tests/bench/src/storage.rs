@@ -46,7 +46,7 @@ impl Sizes {
         let name = file.strip_prefix(archive)?.to_string_lossy().into_owned();
         let parts: Vec<&str> = name.split('/').collect();
         let part = match parts.as_slice() {
-            ["segments", _, _, "_delta_log", ..] => "Delta commits",
+            ["segments", _, _, "_delta_log", ..] => "Delta logs",
             ["segments", ..] => "segments",
             ["log", "leaf", ..] => "log: leaves",
             ["log", "checkpoints", ..] => "log: checkpoints",

@@ -8,6 +8,9 @@ use bursar_schemas::position::{Lane, Topic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// Who writes the table.
+pub(super) const ENGINE: &str = concat!("bursar ", env!("CARGO_PKG_VERSION"));
+
 /// A segment as a table's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
@@ -142,7 +145,7 @@ pub(super) fn commit(
     let info = json!({"commitInfo": {
         "timestamp": at_ms,
         "operation": operation,
-        "engineInfo": concat!("bursar ", env!("CARGO_PKG_VERSION")),
+        "engineInfo": ENGINE,
         "bursar": standing,
     }});
     let transactions = lanes.iter().filter_map(|lane| {

@@ -7,6 +7,7 @@
 //! and in order; the lane's transaction is its last offset.
 
 mod action;
+mod checkpoint;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -15,14 +16,20 @@ use bursar_schemas::archive::{Footer, delta_log};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::{Lane, Topic};
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
 use self::action::{File, Standing, commit, commit_key, metadata, protocol};
+pub use self::checkpoint::CheckpointError;
+use self::checkpoint::{checkpoint_key, hint_key, parse_hint};
 use super::log::Clock;
 use super::store::{Put, Segments, StoreError};
 
 /// Segments named by one commit at most.
 const MOST_FILES: usize = 1000;
+
+/// Commits read at the same time.
+const READS: usize = 8;
 
 /// Why a table cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,9 @@ pub enum DeltaError {
     /// The last commit is not one of ours, so nobody knows what the table holds.
     #[error("{0} was not written by an archiver: run `bursar archive rebuild-delta`")]
     Foreign(String),
+    /// A checkpoint cannot be made.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A column has no type in Delta.
     #[error("topic {0} has a column that Delta has no type for")]
     Schema(Topic),
@@ -189,7 +199,7 @@ impl Delta {
         if last.is_none() || table.version.is_none() {
             // Nothing is known yet, or the table was made anew.
             table.standing = Standing::default();
-            version = self.segments.count_below(&delta_log(generation, topic)).await?.saturating_sub(1);
+            version = newest_known(&self.segments, generation, topic).await?;
         }
         while let Some(bytes) = self.segments.read(&commit_key(generation, topic, version)).await? {
             let read = Standing::read(&bytes);
@@ -246,9 +256,64 @@ impl Delta {
         if created {
             table.version = Some(version + 1);
             table.standing = standing;
+            if version > 0 && version.is_multiple_of(checkpoint::EVERY) {
+                // Readers do without it, and the next one covers what this one would have.
+                if let Err(error) = self.checkpoint(generation, topic, version).await {
+                    tracing::warn!(%topic, version, %error, "the Delta table got no checkpoint");
+                }
+            }
         }
         Ok(created)
     }
+
+    /// Puts the checkpoint after a commit.
+    async fn checkpoint(&self, generation: Generation, topic: Topic, version: u64) -> Result<(), DeltaError> {
+        let before = hinted(&self.segments, generation, topic).await?.filter(|before| *before < version);
+        let before = match before {
+            Some(before) => {
+                let file = self.segments.read(&checkpoint_key(generation, topic, before)).await?;
+                file.map(|file| (before, file))
+            }
+            None => None,
+        };
+        let first = before.as_ref().map_or(0, |(before, _)| before + 1);
+        let commits: Vec<Option<Bytes>> = futures::stream::iter(first..=version)
+            .map(|version| async move { self.segments.read(&commit_key(generation, topic, version)).await })
+            .buffered(READS)
+            .try_collect()
+            .await?;
+        // Where one is missing the table is being made anew.
+        let Some(commits) = commits.into_iter().collect::<Option<Vec<Bytes>>>() else { return Ok(()) };
+        let now_ms = self.now_ms();
+        let made = tokio::task::spawn_blocking(move || {
+            checkpoint::make(before.map(|(_, file)| file), &commits, version, now_ms)
+        });
+        let made = made.await.map_err(CheckpointError::from)??;
+        self.segments.put(&checkpoint_key(generation, topic, version), made.file).await?;
+        self.segments.replace(&hint_key(generation, topic), made.hint).await?;
+        Ok(())
+    }
+}
+
+/// The commit whose checkpoint is named the newest one.
+async fn hinted(
+    segments: &Segments,
+    generation: Generation,
+    topic: Topic,
+) -> Result<Option<u64>, StoreError> {
+    let hint = segments.read(&hint_key(generation, topic)).await?;
+    Ok(hint.as_deref().and_then(parse_hint))
+}
+
+/// A commit that is there, from which on the newest one can be looked for: that of the newest checkpoint, or else as
+/// many as there are; 0 when there is none.
+async fn newest_known(segments: &Segments, generation: Generation, topic: Topic) -> Result<u64, StoreError> {
+    if let Some(version) = hinted(segments, generation, topic).await?
+        && segments.size(&commit_key(generation, topic, version)).await?.is_some()
+    {
+        return Ok(version);
+    }
+    Ok(segments.count_below(&delta_log(generation, topic), ".json").await?.saturating_sub(1))
 }
 
 /// A short name of a schema: a new one makes a commit state it.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
+use ::parquet::record::{Field, RowAccessor as _};
 use bursar_schemas::position::Lane;
 use serde_json::Value;
 
@@ -79,9 +81,49 @@ async fn read(store: &Arc<dyn ObjectStore>, journal: &TestJournal) -> Read {
         let object = &objects[&format!("{root}/{path}")];
         assert_eq!(sizes[path], u64::try_from(object.len()).unwrap(), "{path}");
     }
-    let logs = objects.keys().filter(|key| key.contains("_delta_log")).count();
+    let logs = objects.keys().filter(|key| key.contains("_delta_log/") && key.ends_with(".json")).count();
     assert_eq!(logs, read.commits, "a commit stands behind a hole");
     read
+}
+
+/// The names of files that a checkpoint adds and removes, its transactions and how often it says the rest.
+#[derive(Debug, Default, PartialEq)]
+struct Checkpoint {
+    added: BTreeMap<String, (i64, String)>,
+    removed: Vec<String>,
+    transactions: BTreeMap<String, i64>,
+    described: usize,
+    protocols: usize,
+}
+
+/// A checkpoint by the columns that Delta's protocol names.
+fn checkpoint(file: bytes::Bytes) -> Checkpoint {
+    let mut found = Checkpoint::default();
+    for row in SerializedFileReader::new(file).unwrap().get_row_iter(None).unwrap() {
+        let row = row.unwrap();
+        let mut actions = 0;
+        for (name, field) in row.get_column_iter() {
+            let Field::Group(action) = field else { continue };
+            actions += 1;
+            match name.as_str() {
+                "add" => {
+                    let size = action.get_long(2).unwrap();
+                    let stats = action.get_string(5).unwrap().clone();
+                    found.added.insert(action.get_string(0).unwrap().clone(), (size, stats));
+                }
+                "remove" => found.removed.push(action.get_string(0).unwrap().clone()),
+                "txn" => {
+                    let application = action.get_string(0).unwrap().clone();
+                    found.transactions.insert(application, action.get_long(1).unwrap());
+                }
+                "metaData" => found.described += 1,
+                "protocol" => found.protocols += 1,
+                other => panic!("{other}"),
+            }
+        }
+        assert_eq!(actions, 1, "a row is one action");
+    }
+    found
 }
 
 async fn agrees(store: &Arc<dyn ObjectStore>, journal: &TestJournal) -> Read {
@@ -152,6 +194,78 @@ async fn what_was_sealed_without_it_is_caught_up_with_and_it_can_be_made_anew() 
     delta(&store).rebuild_all().await.unwrap();
     old.upto(journal.life(), LANE, 79, None).await.unwrap();
     assert_eq!(agrees(&store, &journal).await.commits, 1);
+}
+
+/// What commits up to one leave in force, by the naive way.
+async fn replayed(store: &Arc<dyn ObjectStore>, log: &str, upto: u64) -> Checkpoint {
+    let objects = objects(store, &config().prefix).await;
+    let mut found = Checkpoint::default();
+    for version in 0..=upto {
+        let commit = std::str::from_utf8(&objects[&format!("{log}/{version:020}.json")]).unwrap();
+        for line in commit.lines() {
+            let action: Value = serde_json::from_str(line).unwrap();
+            let text = |it: &Value| it.as_str().unwrap().to_owned();
+            if let Some(add) = action.get("add") {
+                found.added.insert(text(&add["path"]), (add["size"].as_i64().unwrap(), text(&add["stats"])));
+            } else if let Some(remove) = action.get("remove") {
+                found.added.remove(&text(&remove["path"])).unwrap();
+                // The one of the year 1970 is of no use to anybody any more.
+                if remove["deletionTimestamp"].as_i64().unwrap() > 5000 {
+                    found.removed.push(text(&remove["path"]));
+                }
+            } else if let Some(txn) = action.get("txn") {
+                found.transactions.insert(text(&txn["appId"]), txn["version"].as_i64().unwrap());
+            }
+            found.described += usize::from(action.get("metaData").is_some());
+            found.protocols += usize::from(action.get("protocol").is_some());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_hundredth_commit_gets_a_checkpoint_of_what_is_in_force() {
+    let (journal, store) = (TestJournal::default(), memory());
+    let segments = Segments::new(Arc::clone(&store), config().prefix);
+    let log_folder = format!("segments/{}/{}/_delta_log", journal.life(), LANE.topic);
+    let hint = format!("{log_folder}/_last_checkpoint");
+    let mut commits = 0;
+    while commits < 210 {
+        journal.fill(2);
+        assert!(run(&journal, &store).stop(true).await);
+        commits += 1;
+        for (at, us) in [(130, 5_000_000), (140, 1_800_000_000_000_000)] {
+            if commits == at {
+                let mut remover =
+                    Remover::new(segments.clone(), log().unwrap()).with_delta(Arc::new(move || us));
+                let logged = remover.logged().await.unwrap();
+                let segment = logged.iter().find(|it| it.manifest.first == at).unwrap();
+                let leaf = remover.announce(segment, 30, "ops").await.unwrap();
+                remover.finish(segment, leaf).await.unwrap();
+                commits += 1;
+            }
+        }
+        // A hint that nobody can use, or that speaks of what is not there, is none.
+        for (at, words) in [(50, "{}"), (60, "{\"version\":7000}"), (150, "{\"version\":120}")] {
+            if commits == at {
+                segments.replace(&hint, bytes::Bytes::from_static(words.as_bytes())).await.unwrap();
+            }
+        }
+    }
+    let objects = objects(&store, &config().prefix).await;
+    let made: Vec<&String> = objects.keys().filter(|key| key.contains("checkpoint.parquet")).collect();
+    assert_eq!(made.len(), 2, "{made:?}");
+    let mut actions = 0;
+    for version in [100, 200] {
+        let file = objects[&format!("{log_folder}/{version:020}.checkpoint.parquet")].clone();
+        let found = checkpoint(file);
+        assert_eq!(found, replayed(&store, &log_folder, version).await);
+        assert_eq!(found.removed.len(), usize::from(version == 200));
+        actions = found.added.len() + found.removed.len() + found.transactions.len() + 2;
+    }
+    let hint: Value = serde_json::from_slice(&objects[&hint]).unwrap();
+    assert_eq!((&hint["version"], &hint["size"]), (&Value::from(200), &Value::from(actions)));
+    assert_eq!(read(&store, &journal).await.commits, 210);
 }
 
 #[tokio::test]
