@@ -3,6 +3,8 @@
 
 mod change;
 mod retire;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -319,46 +321,5 @@ async fn follow_from(
         if sender.send(InForce { state: Arc::new(state.clone()), next: *next }).is_err() {
             return Ok(());
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-mod tests {
-    use bursar_schemas::avro::Micros;
-    use bursar_schemas::facts::Role;
-    use bursar_schemas::ids::ProducerId;
-    use bursar_schemas::memory::MemoryJournal;
-    use bursar_schemas::producer::Identity;
-
-    use super::*;
-
-    async fn start(journal: &Arc<MemoryJournal>, number: u8) -> Outcome<Publisher> {
-        let identity = Identity::new(ProducerId([number; 16]), Role::Policy, [number; 32], &[9; 32]);
-        let recorder = Arc::new(Recorder::new(identity, Arc::clone(journal) as _));
-        let clock: Clock = Arc::new(|| Micros(0));
-        Publisher::start(Arc::clone(journal) as _, recorder, clock, Pseudonyms::new(&[0; 32])).await
-    }
-
-    #[tokio::test]
-    async fn the_number_of_partitions_is_recorded_once_and_held_to() {
-        let journal = Arc::new(MemoryJournal::new(4));
-        for number in 1..=2 {
-            assert_eq!(start(&journal, number).await.expect("it starts").state().partitions, Some(4));
-        }
-        let set = |value: &&Vec<u8>| matches!(wire::decode(value), Ok(Fact::PartitionsSet(_)));
-        let values: Vec<Vec<u8>> = journal.records(LANE).iter().map(|it| it.value.to_vec()).collect();
-        assert_eq!(values.iter().filter(set).count(), 1);
-        // The same policy beside topics that somebody has given more partitions.
-        let other = Arc::new(MemoryJournal::new(8));
-        let entry = |value: &Vec<u8>| bursar_schemas::ports::Entry {
-            lane: LANE,
-            value: value.clone().into(),
-            at: Micros(0),
-        };
-        let receipt = bursar_schemas::ports::Outlet::append(&*other, values.iter().map(entry).collect());
-        receipt.unwrap().await.unwrap();
-        let refused = start(&other, 3).await.err().expect("it does not start");
-        assert!(format!("{:#}", refused.error).contains("8 partitions, and the policy topic says 4"));
     }
 }
