@@ -98,6 +98,12 @@ pub(crate) struct ContentSettings {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct TlsSettings {
+    pub(crate) ca_file: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct QuerySettings {
     pub(crate) memory_mebibytes: u32,
     pub(crate) time_seconds: u64,
@@ -134,6 +140,7 @@ pub(crate) struct Config {
     pub(crate) query: QuerySettings,
     pub(crate) admin: AdminSettings,
     pub(crate) deployment: DeploymentSettings,
+    pub(crate) tls: TlsSettings,
 }
 
 impl Config {

@@ -31,7 +31,7 @@ use crate::publisher::Publisher;
 use crate::retention::{Keeper, Parts};
 use crate::secrets::{self, Secret};
 use crate::shelf::FolderShelf;
-use crate::wire::{Deployment, Ports};
+use crate::wire::{self, Deployment, Ports};
 use content::ContentRole;
 use shim::ShimRole;
 
@@ -96,6 +96,7 @@ impl Running {
             .with_context(|| format!("failed to make {}", config.data.display()))?;
         let clock = clock::system()?;
         let deployment = Deployment::open(config)?;
+        let authorities = wire::authorities(config)?;
         let ports = Ports::open(config, roles == Roles::SHIM && ShimRole::has_run(config)).await?;
         for remark in &ports.remarks {
             tracing::warn!("{remark}");
@@ -132,7 +133,13 @@ impl Running {
             admin.add_ledger(handle.clone(), publisher.as_ref());
             // Whoever opened the folder for one command does not stay to hear the answers.
             if !roles.own {
-                let told = Messenger::start(handle.clone(), found, Arc::clone(&clock), config.data.clone())?;
+                let told = Messenger::start(
+                    handle.clone(),
+                    found,
+                    Arc::clone(&clock),
+                    config.data.clone(),
+                    &authorities,
+                )?;
                 admin.add_messenger(&told, handle);
                 messenger = Some(told);
             }
@@ -204,7 +211,9 @@ impl Running {
             } else {
                 None
             };
-            let started = ShimRole::start(config, &deployment, &ports, Arc::clone(&clock), capture).await?;
+            let started =
+                ShimRole::start(config, &deployment, &ports, Arc::clone(&clock), capture, authorities)
+                    .await?;
             admin.add_shim(&started);
             shim = Some(started);
         }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
+use bursar_gateway_shim::Authorities;
 use bursar_ingest::archive::{ArchivedJournal, OpenSegments, Segments};
 use bursar_ingest::embedded::EmbeddedJournal;
 use bursar_ingest::kafka;
@@ -12,6 +13,7 @@ use bursar_schemas::ports::{Journal, Outlet};
 use bursar_schemas::producer::{Identity, Recorder};
 
 use crate::config::{Config, JournalKind};
+use crate::exit::{Failure, Outcome};
 use crate::roles::archive;
 use crate::secrets;
 
@@ -132,6 +134,18 @@ fn kafka_settings(config: &Config) -> anyhow::Result<kafka::KafkaSettings> {
         other => anyhow::bail!("kafka.security is {other:?}: expected plaintext, ssl or sasl_ssl"),
     };
     Ok(settings)
+}
+
+/// Whom calls to providers and webhooks trust.
+pub(crate) fn authorities(config: &Config) -> Outcome<Authorities> {
+    let web = Authorities::default();
+    if config.tls.ca_file.is_empty() {
+        return Ok(web);
+    }
+    let path = config.path(&config.tls.ca_file);
+    let pem = std::fs::read(&path).with_context(|| format!("tls.ca_file: failed to read {}", path.display()));
+    let all = pem.and_then(|pem| web.and(&pem).with_context(|| format!("tls.ca_file: {}", path.display())));
+    all.map_err(Failure::usage)
 }
 
 /// Purpose of the key of end users' pseudonyms: shims and the administration must make the same ones.

@@ -1,5 +1,5 @@
-//! Alerts through the whole product: raised once, posted to a webhook that fails first, signed as Standard Webhooks wants
-//! it, and never posted again after it was taken, whatever restarts.
+//! Alerts through the whole product: raised once, posted over TLS to a webhook that fails first, signed as Standard
+//! Webhooks wants it, and never posted again after it was taken, whatever restarts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use bursar_stand_in::provider::{ModelPrices, StandIn, StandInConfig};
-use harness::{Place, contains, get, holding, pico, post, wait_for};
+use harness::{Place, contains, get, holding, pico, post, tls, wait_for};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -177,10 +177,12 @@ async fn an_alert_is_posted_until_it_is_taken_and_never_after() {
     let config = StandInConfig { prices: prices.into(), ..StandInConfig::default() };
     let provider = StandIn::start(config).await.unwrap();
     let policy = policy(&provider.base_url);
+    let receiver = Receiver::start();
+    let front = tls::front(receiver.address).await;
     tokio::task::spawn_blocking(move || {
-        let receiver = Receiver::start();
-        let place = Place::new("[archive]\nseal_seconds = 1\n");
-        let address = format!("http://{}/hook?canary-address", receiver.address);
+        let place = Place::new("[archive]\nseal_seconds = 1\n[tls]\nca_file = \"own.pem\"\n");
+        place.write("own.pem", tls::AUTHORITY);
+        let address = format!("{front}/hook?canary-address");
         place.write("hook.url", &address);
         place.write("hook.secret", &format!("whsec_{}\n", base64(&KEY)));
         place.write("policy.toml", &policy);

@@ -11,7 +11,7 @@ mod harness;
 
 use bursar_stand_in::provider::{StandIn, StandInConfig};
 use harness::canary::{KEY, PROMPT, policy};
-use harness::{Place, chat, get, holding, post, wait_for};
+use harness::{Place, chat, get, holding, post, tls, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_clearly_and_nothing_leaks() {
@@ -91,4 +91,51 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_provider_whose_authority_is_known_is_called() {
+    let config = StandInConfig { api_key: Some(KEY.to_owned()), ..StandInConfig::default() };
+    let stand_in = StandIn::start(config).await.unwrap();
+    let front = tls::front(stand_in.addr).await;
+    tokio::task::spawn_blocking(move || {
+        let place = Place::new("");
+        place.write("policy.toml", &policy(&format!("{front}/v1")));
+        let ask = |key: &str| {
+            wait_for("the key to be known", || {
+                let answer = post(place.shim, key, &chat("say hello"));
+                (answer.0 != 401).then_some(answer)
+            })
+        };
+        let up = place.up_with(&[("CANARY_KEY", KEY)]);
+        let key = place.key("red");
+        let (status, answer) = ask(&key);
+        assert!(status == 502 && answer.contains("provider_unreachable"), "{status}: {answer}");
+        up.stop();
+
+        let plain = std::fs::read_to_string(place.data().join("bursar.toml")).unwrap();
+        place.write("bursar.toml", &format!("{plain}\n[tls]\nca_file = \"own.pem\"\n"));
+        let cut = tls::AUTHORITY.replace("-----END", "");
+        let cases = [
+            (None, "failed to read"),
+            (Some("no certificate"), "there is none"),
+            (Some(cut.as_str()), "failed to read certificates in PEM form"),
+        ];
+        for (content, reason) in cases {
+            if let Some(content) = content {
+                place.write("own.pem", content);
+            }
+            let (success, _, error) = place.try_run(&["up"]);
+            assert!(!success && error.contains("tls.ca_file") && error.contains(reason), "{error}");
+        }
+
+        place.write("own.pem", tls::AUTHORITY);
+        let up = place.up_with(&[("CANARY_KEY", KEY)]);
+        let (status, answer) = ask(&key);
+        assert_eq!(status, 200, "{answer}");
+        up.stop();
+    })
+    .await
+    .unwrap();
+    assert_eq!(stand_in.stop().await.received, 1);
 }

@@ -9,6 +9,7 @@ use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::Durability;
 
 use crate::content::Capturing;
+use crate::tls::Authorities;
 
 /// What happens to a request without a hard budget when the spool takes no more facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct ShimConfig {
     pub body_timeout: Duration,
     /// How long a connection to a provider may take.
     pub connect_timeout: Duration,
+    /// Whose certificates providers may show.
+    pub authorities: Authorities,
     /// How long a provider may take to its first byte where policy names no time.
     pub answer_timeout: Duration,
     /// How long a provider's answer may pause.
@@ -100,6 +103,7 @@ impl ShimConfig {
             ack_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
+            authorities: Authorities::default(),
             answer_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(300),
             read_on: Duration::from_secs(120),

@@ -30,7 +30,8 @@ use crate::config::{Clock, Random, Secrets, ShimConfig};
 use crate::gate;
 use crate::limits::follow;
 use crate::refusal::error;
-use crate::upstream::{self, Keys, TlsError};
+use crate::tls::TlsError;
+use crate::upstream::{self, Keys};
 use crate::world::World;
 
 pub use pages::Readiness;
@@ -127,7 +128,7 @@ impl Shim {
         let listening = |error| StartError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let local_addr = listener.local_addr().map_err(listening)?;
-        let client = upstream::client(config.connect_timeout)?;
+        let client = upstream::client(config.connect_timeout, &config.authorities)?;
         let Handles { journal, recorder, secrets, clock, random, prices, shelf } = handles;
         let world =
             Arc::new(World::new(config, recorder, (Keys::new(secrets), clock, random, shelf), client));

@@ -17,6 +17,7 @@ use bursar_schemas::policy::{Directory, Provider};
 
 use crate::config::Secrets;
 use crate::splice::Segments;
+use crate::tls::{Authorities, TlsError};
 
 /// How long a resolved secret is used before it is resolved again, so that a rotated key is taken up.
 const SECRET_LIFE: Duration = Duration::from_secs(30);
@@ -62,20 +63,17 @@ fn join(base: &str, path: &str) -> Option<Uri> {
 /// The client of all providers.
 pub(crate) type UpstreamClient = Client<HttpsConnector<HttpConnector>, Segments>;
 
-/// The client could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to set up TLS: {0}")]
-pub struct TlsError(String);
-
-pub(crate) fn client(connect_timeout: Duration) -> Result<UpstreamClient, TlsError> {
+pub(crate) fn client(
+    connect_timeout: Duration,
+    authorities: &Authorities,
+) -> Result<UpstreamClient, TlsError> {
     let mut http = HttpConnector::new();
     http.set_nodelay(true);
     http.enforce_http(false);
     http.set_connect_timeout(Some(connect_timeout));
     http.set_keepalive(Some(Duration::from_secs(60)));
     let https = HttpsConnectorBuilder::new()
-        .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-        .map_err(|error| TlsError(error.to_string()))?
+        .with_tls_config(authorities.client()?)
         .https_or_http()
         .enable_http1()
         .wrap_connector(http);

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bursar_gateway_shim::Authorities;
 use bursar_ledger::alerts::AlertState;
 use bursar_ledger::runner::{LedgerHandle, NotRunning, Report};
 use bursar_schemas::policy::Webhook;
@@ -63,6 +64,7 @@ impl Messenger {
         publisher: Arc<Publisher>,
         clock: Clock,
         base: PathBuf,
+        authorities: &Authorities,
     ) -> anyhow::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let figures = Shared::default();
@@ -70,7 +72,7 @@ impl Messenger {
             ledger,
             publisher,
             clock,
-            post: Post::new(base)?,
+            post: Post::new(base, authorities)?,
             queue: Queue::default(),
             posts: JoinSet::new(),
             figures: Arc::clone(&figures),

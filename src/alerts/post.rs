@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::http::{Method, Request, Uri, header};
+use bursar_gateway_shim::Authorities;
 use bursar_ledger::alerts::AlertState;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::policy::{Webhook, address_fault};
@@ -30,13 +31,12 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(base: PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn new(base: PathBuf, authorities: &Authorities) -> anyhow::Result<Self> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(Duration::from_secs(5)));
         let https = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .context("failed to set up TLS")?
+            .with_tls_config(authorities.client()?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bursar_gateway_shim::{
-    Handles, OnSpoolFull, POLICY_SNAPSHOT, RunningShim, Secret, SecretError, Shim, ShimConfig,
+    Authorities, Handles, OnSpoolFull, POLICY_SNAPSHOT, RunningShim, Secret, SecretError, Shim, ShimConfig,
 };
 use bursar_ingest::spool::{Recovered, Spool, SpoolConfig, closing_facts, damage_facts};
 use bursar_schemas::facts::Role;
@@ -38,6 +38,7 @@ impl ShimRole {
         ports: &Ports,
         clock: Clock,
         content: Option<ContentRole>,
+        authorities: Authorities,
     ) -> anyhow::Result<Self> {
         let mut identity = deployment.identity(Role::Shim)?;
         let folder = config.data.join("spool");
@@ -70,6 +71,7 @@ impl ShimRole {
             shelf: Arc::new(FolderShelf::open(&config.data)?),
         };
         let mut settings = shim_config(config, deployment);
+        settings.authorities = authorities;
         settings.capture = content.as_ref().map(ContentRole::capturing);
         let shim = Shim::start(settings, handles).await?;
         Ok(Self { address: shim.local_addr(), shim: shared(shim), spool, content })

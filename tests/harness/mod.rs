@@ -5,6 +5,7 @@
 pub mod canary;
 pub mod clients;
 pub mod cluster;
+pub mod tls;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
