@@ -10,7 +10,7 @@
 mod support;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{CreditReason, Head, IncarnationEnded, Recovery, Role, ShimRetired};
+use bursar_schemas::facts::{CreditReason, Head, IncarnationEnded, Mode, Recovery, Role, ShimRetired};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::policy::Budget;
 use bursar_schemas::wire;
@@ -128,4 +128,18 @@ fn the_word_of_limits_alone_recovers_nothing() {
     assert!(world.credits().is_empty());
     succeed(&mut world);
     assert_eq!(world.credits().len(), 1, "its successor does");
+}
+
+#[test]
+fn what_a_time_out_gave_back_does_not_come_back_again() {
+    let recovers = Budget { mode: Mode::Bounded, recovery: Recovery::Journal, ..hard("recovers") };
+    let mut world = World::new([hard("forfeits"), recovers]);
+    world.mark("5");
+    world.ask();
+    world.reserve("a", "3");
+    world.wait(300);
+    assert_eq!((world.credits().len(), world.committed("recovers")), (1, money("3")));
+    succeed(&mut world);
+    assert_eq!((world.credits().len(), world.committed("recovers")), (1, money("3")));
+    check_replay(&world.node.core, &world.logs);
 }

@@ -50,6 +50,9 @@ pub(super) struct Desk {
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     pub returns: BTreeMap<(LeaseId, u64), Return>,
     resolved: BTreeSet<(LeaseId, u64)>,
+    /// The accounts that a time-out has credited.
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
+    reclaimed: BTreeMap<LeaseId, BTreeSet<AccountRef>>,
     closed: BTreeSet<LeaseId>,
     /// By incarnation: the offset that says that it ended.
     pub ends: BTreeMap<ProducerId, u64>,
@@ -121,6 +124,16 @@ impl Desk {
         self.resolved.contains(&(lease, number))
     }
 
+    /// A time-out has credited accounts of a lease.
+    pub(super) fn reclaim(&mut self, lease: LeaseId, accounts: &[AccountRef]) {
+        self.reclaimed.entry(lease).or_default().extend(accounts.iter().cloned());
+    }
+
+    /// True when a time-out has credited the account.
+    pub(super) fn was_reclaimed(&self, lease: &LeaseId, account: &AccountRef) -> bool {
+        self.reclaimed.get(lease).is_some_and(|accounts| accounts.contains(account))
+    }
+
     /// True while a question for the lease waits for an answer.
     pub(super) fn is_asked(&self, lease: &LeaseId) -> bool {
         self.asked.contains_key(lease)
@@ -153,6 +166,7 @@ impl Desk {
         for key in ours {
             self.returns.remove(&key);
         }
+        self.reclaimed.remove(&lease);
         self.closed.remove(&lease);
     }
 

@@ -76,7 +76,7 @@ impl Core {
                 self.tell(credit.read);
                 self.answer_credit(credit);
                 if credit.reason == CreditReason::TimedOut {
-                    self.leases.reclaim(credit.lease, &credit.accounts);
+                    self.desk.reclaim(credit.lease, &credit.accounts);
                 }
             }
             Fact::LeaseRevoked(revoked) => self.leases.revoke(revoked.lease, self.now),

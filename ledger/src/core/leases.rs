@@ -39,9 +39,6 @@ pub(super) struct Leases {
     /// When each revoked lease was revoked, as far as this ledger saw it.
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     revoked: BTreeMap<LeaseId, Micros>,
-    /// The accounts that a time-out has credited.
-    #[serde(with = "bursar_schemas::snapshot::pairs")]
-    reclaimed: BTreeMap<LeaseId, Vec<AccountRef>>,
 }
 
 /// Every lease that a holder could have.
@@ -60,18 +57,6 @@ impl Leases {
     /// When a lease was revoked.
     pub(super) fn revoked_at(&self, lease: &LeaseId) -> Option<Micros> {
         self.revoked.get(lease).copied()
-    }
-
-    /// A time-out has credited accounts of a lease.
-    pub(super) fn reclaim(&mut self, lease: LeaseId, accounts: &[AccountRef]) {
-        if self.live.contains(&lease) {
-            self.reclaimed.entry(lease).or_default().extend_from_slice(accounts);
-        }
-    }
-
-    /// True when a time-out has credited the account.
-    pub(super) fn was_reclaimed(&self, lease: &LeaseId, account: &AccountRef) -> bool {
-        self.reclaimed.get(lease).is_some_and(|accounts| accounts.contains(account))
     }
 
     /// Changes the use of a lease.
@@ -93,7 +78,6 @@ impl Leases {
     pub(super) fn over(&mut self, lease: &LeaseId) {
         self.live.remove(lease);
         self.revoked.remove(lease);
-        self.reclaimed.remove(lease);
         if self.uses.get(&(lease.holder, lease.number)).is_some_and(|used| used.reserved == Money::ZERO) {
             self.uses.remove(&(lease.holder, lease.number));
         }

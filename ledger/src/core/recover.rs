@@ -156,7 +156,7 @@ impl Core {
             self.fold.may_credit(account, reason)
                 && !self.is_closing(account)
                 && credited.plus(amount) <= lease.amount
-                && !(self.leases.was_reclaimed(&id, account) && self.fold.mode(&account.budget) != Mode::Hard)
+                && !(self.desk.was_reclaimed(&id, account) && self.fold.mode(&account.budget) != Mode::Hard)
         };
         lease.accounts.iter().filter(takes).cloned().collect()
     }
