@@ -1,5 +1,7 @@
 //! Answers: grants and refusals, credits and closes, ends of incarnations.
 
+use std::ops::Bound;
+
 use bursar_schemas::facts::{
     AccountRef, CreditReason, IncarnationEnded, LeaseClosed, LeaseCredited, LeaseGranted, LeaseId,
     LeaseRefusal, LeaseRefused, Mode, Phase,
@@ -107,6 +109,7 @@ impl Core {
             }
             // Every window is open and limited, unless one is about to move.
             Ok(()) if !self.moves_windows() => return None,
+            Ok(()) if self.may_be_used_up(&request.lease) => return Some(Decision::Later),
             // Windows and limits are looked at below, with what is pending.
             _ => {}
         }
@@ -139,6 +142,15 @@ impl Core {
         let first = AccountRef { budget: String::new(), window: i64::MIN };
         let from = Pending::Window(first, Phase::ALL[0]);
         self.pending.range(from..).next().is_some_and(|pending| matches!(pending, Pending::Window(..)))
+    }
+
+    /// True while a close under way makes the log forget a later lease of the holder, and with it take no earlier one: the
+    /// grant would be void.
+    fn may_be_used_up(&self, lease: &LeaseId) -> bool {
+        let later = || (Bound::Excluded(*lease), Bound::Included(LeaseId { number: u64::MAX, ..*lease }));
+        let is_over = |accounts: &Vec<AccountRef>| accounts.iter().all(|account| self.is_closing(account));
+        self.fold.leases_in(later()).any(|(_, kept)| is_over(&kept.accounts))
+            || self.pending_grants.range(later()).any(|(_, (accounts, _))| is_over(accounts))
     }
 
     /// The limit to decide by: a lower one that is under way binds already, a higher one not yet.
@@ -236,7 +248,7 @@ impl Core {
             let fits = |account: &AccountRef| {
                 let before = state.credited.get(account).copied().unwrap_or(Money::ZERO);
                 let bounded = self.fold.mode(&account.budget) == Mode::Bounded;
-                let reclaimed = self.leases.was_reclaimed(&lease, account);
+                let reclaimed = self.desk.was_reclaimed(&lease, account);
                 let used = if reclaimed && bounded { self.leases.used(&lease).all() } else { Money::ZERO };
                 before.plus(entry.amount).plus(used) <= state.amount
             };

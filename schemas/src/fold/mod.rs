@@ -22,6 +22,7 @@ pub use credits::is_recovery;
 pub use state::{Account, Budget, Lease};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 
 use serde::{Deserialize, Serialize};
 
@@ -337,6 +338,11 @@ impl Fold {
     #[must_use]
     pub fn used_up(&self, holder: &ProducerId) -> Option<u64> {
         self.forgotten.get(holder).copied()
+    }
+
+    /// The leases kept in a range of them, sorted.
+    pub fn leases_in(&self, range: impl RangeBounds<LeaseId>) -> impl Iterator<Item = (&LeaseId, &Lease)> {
+        self.leases.range(range)
     }
 
     /// All leases kept, sorted.
