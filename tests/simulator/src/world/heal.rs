@@ -22,16 +22,10 @@ impl World {
         for slot in 0..self.settings.ledgers {
             self.ledger_start(slot)?;
         }
-        for slot in 0..self.settings.shims {
-            // One that a confused ledger has ended refuses everything: whoever watches over it starts it anew.
-            let node = self.shims[slot].node.as_ref();
-            if node.is_some_and(|node| self.rules.has_ended(&self.broker.writers[node.writer].id)) {
-                let life = self.shims[slot].life;
-                self.shim_crash(slot, life, true);
-            }
-            self.shim_start(slot, false)?;
-        }
+        self.start_shims()?;
         self.leave_edges()?;
+        // What a confused ledger wrote last may have come only now.
+        self.start_shims()?;
         self.until("somebody acts and every request is over", 200, |world| {
             let idle = world.requests.iter().all(|request| matches!(request.state, State::Over));
             idle && world.acting() == 1 && (0..world.shims.len()).all(|slot| world.is_ready(slot))
@@ -42,6 +36,20 @@ impl World {
         }
         self.rest(4)?;
         self.hit(Mark::Healed);
+        Ok(())
+    }
+
+    /// Starts the shims that do not run. One that a confused ledger has ended refuses everything: whoever watches over it
+    /// starts it anew.
+    fn start_shims(&mut self) -> Result<(), Broken> {
+        for slot in 0..self.settings.shims {
+            let node = self.shims[slot].node.as_ref();
+            if node.is_some_and(|node| self.rules.has_ended(&self.broker.writers[node.writer].id)) {
+                let life = self.shims[slot].life;
+                self.shim_crash(slot, life, true);
+            }
+            self.shim_start(slot, false)?;
+        }
         Ok(())
     }
 
