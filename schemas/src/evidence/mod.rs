@@ -10,6 +10,7 @@
 //! | `tiles` | names and bytes of tiles and entry bundles, grown leaf by leaf |
 //! | `note` | signed notes, verifier keys, cosignatures |
 //! | `checkpoint` | what a signed note of the log says: origin, size, root |
+//! | `subtrees` | consistency proofs from tiles alone |
 //! | `proof` | inclusion and consistency proofs, `.tlog-proof` files |
 //! | `state` | what follows from the leaves read so far |
 //!
@@ -21,6 +22,7 @@ mod leaf;
 mod note;
 mod proof;
 mod state;
+mod subtrees;
 mod tiles;
 
 pub use self::checkpoint::Checkpoint;
@@ -31,6 +33,7 @@ pub use self::proof::{
     Proof, ProofError, consistency_proof, inclusion_proof, root_of, verify_consistency, verify_inclusion,
 };
 pub use self::state::{LogState, StateError};
+pub use self::subtrees::{Subtree, TilePlace, consistency_proof_from, consistency_subtrees};
 pub use self::tiles::{
     BUNDLE, TILE, Tile, TileTree, bundle_path, encode_bundle, parse_bundle, parse_bundle_path,
     parse_tile_path, tile_path,
@@ -44,6 +47,9 @@ pub const CHECKPOINT: &str = "log/checkpoint";
 
 /// Folder of the checkpoints kept for each size that was published.
 pub const CHECKPOINTS: &str = "log/checkpoints";
+
+/// Folder of the checkpoints that witnesses cosigned, each with one witness's line.
+pub const COSIGNED: &str = "log/cosigned";
 
 /// Folder of the leaves: the slots that writers claim.
 pub const LEAVES: &str = "log/leaf";
@@ -60,6 +66,21 @@ pub fn checkpoint_key(size: u64) -> String {
     format!("{CHECKPOINTS}/{size:020}")
 }
 
+/// Name of the checkpoint of a size with the line of the witness whose key has that id.
+#[must_use]
+pub fn cosigned_key(size: u64, key_id: [u8; 4]) -> String {
+    format!("{COSIGNED}/{size:020}/{}", hex(&key_id))
+}
+
+/// Reads a cosigned checkpoint's size and key id back from its name; none for a foreign object.
+#[must_use]
+pub fn parse_cosigned(key: &str) -> Option<(u64, [u8; 4])> {
+    let (numbered, id) = key.rsplit_once('/')?;
+    let size = parse_numbered(COSIGNED, numbered)?;
+    let id = u32::from_str_radix(id, 16).ok()?.to_be_bytes();
+    (cosigned_key(size, id) == key).then_some((size, id))
+}
+
 /// Reads a leaf's or a checkpoint's number back from its name; none for a foreign object.
 #[must_use]
 pub fn parse_numbered(folder: &str, key: &str) -> Option<u64> {
@@ -67,6 +88,8 @@ pub fn parse_numbered(folder: &str, key: &str) -> Option<u64> {
     let number = digits.parse().ok()?;
     (digits.len() == 20 && format!("{number:020}") == digits).then_some(number)
 }
+
+use crate::ids::hex;
 
 #[cfg(test)]
 mod tests;

@@ -198,7 +198,7 @@ impl SignerKey {
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
         let signature = self.key.sign(text.as_bytes()).to_bytes();
-        format!("{text}\n{}", signature_line(&self.verifier, &signature))
+        format!("{text}\n{}", signature_line(&self.verifier.name, self.verifier.id(), &signature))
     }
 
     /// The line that a witness of that name would add to a note, at a time in seconds since 1970.
@@ -210,15 +210,15 @@ impl SignerKey {
         let message = format!("cosignature/v1\ntime {time}\n{text}");
         let mut signature = time.to_be_bytes().to_vec();
         signature.extend_from_slice(&self.key.sign(message.as_bytes()).to_bytes());
-        let line = signature_line(&verifier, &signature);
+        let line = signature_line(&verifier.name, verifier.id(), &signature);
         Ok((verifier, line))
     }
 }
 
-fn signature_line(key: &VerifierKey, signature: &[u8]) -> String {
-    let mut bytes = key.id().to_vec();
+fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    let mut bytes = id.to_vec();
     bytes.extend_from_slice(signature);
-    format!("{DASH}{} {}\n", key.name, STANDARD.encode(bytes))
+    format!("{DASH}{name} {}\n", STANDARD.encode(bytes))
 }
 
 /// One signature of a note.
@@ -279,6 +279,13 @@ impl Note {
             signatures.push(Signature { name: name.to_owned(), id: *id, bytes: bytes.to_vec() });
         }
         Ok(Self { text: text.to_owned(), signatures })
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let line = |it: &Signature| signature_line(&it.name, it.id, &it.bytes);
+        format!("{}\n{}", self.text, self.signatures.iter().map(line).collect::<String>())
     }
 
     /// The keys among those known that have signed; signatures by others are not looked at.

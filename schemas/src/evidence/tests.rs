@@ -63,19 +63,83 @@ fn roots_and_proofs_agree_with_ct_merkle() {
     }
 }
 
-/// By the definition: a tile's hashes are roots over 256^level leaves each.
-fn tiles_by_definition(leaves: &[Vec<u8>]) -> BTreeMap<String, Vec<u8>> {
-    let mut tiles = BTreeMap::new();
-    let mut hashes: Vec<Digest> = leaves.iter().map(|entry| leaf_hash(entry)).collect();
-    for level in 0.. {
+/// The tiles of a log whose leaves have those hashes, by name.
+fn tiles_of(leaves: &[Digest]) -> BTreeMap<String, Vec<u8>> {
+    let (mut tiles, mut hashes, mut level) = (BTreeMap::new(), leaves.to_vec(), 0);
+    while !hashes.is_empty() {
         for (index, chunk) in hashes.chunks(256).enumerate() {
             tiles.insert(tile_path(level, index as u64, chunk.len()), joined(chunk));
         }
         hashes = hashes.chunks_exact(256).map(root_of).collect();
-        if hashes.is_empty() {
-            break;
+        level += 1;
+    }
+    tiles
+}
+
+/// A consistency proof from tiles alone, and how many of them it takes.
+fn proof_from(tiles: &BTreeMap<String, Vec<u8>>, first: usize, size: usize) -> (Vec<Digest>, usize) {
+    let (first, size) = (first as u64, size as u64);
+    let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    let hash = |subtree: Subtree| {
+        let place = subtree.place(size).unwrap();
+        let name = tile_path(place.level, place.index, place.width);
+        read.borrow_mut().insert(name.clone());
+        place.hash(&tiles[&name])
+    };
+    let proof = consistency_proof_from(first, size, hash).unwrap();
+    (proof, read.into_inner().len())
+}
+
+#[test]
+fn consistency_follows_from_tiles_alone() {
+    let mut theirs = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    let mut ours = Vec::new();
+    for (n, entry) in entries(300).into_iter().enumerate() {
+        ours.push(leaf_hash(&entry));
+        theirs.push(entry);
+        let (size, tiles) = (n + 1, tiles_of(&ours));
+        for first in 1..size {
+            let (proof, _) = proof_from(&tiles, first, size);
+            assert_eq!(
+                theirs.prove_consistency(size - first).as_bytes(),
+                joined(&proof),
+                "{first} to {size}"
+            );
+        }
+        for first in [0, size, size + 1] {
+            assert!(consistency_subtrees(first as u64, size as u64).is_empty(), "{first} to {size}");
         }
     }
+    // Sizes drawn once: of three levels, and around the edges of tiles.
+    let all: Vec<Digest> = entries(70_000).iter().map(|entry| leaf_hash(entry)).collect();
+    for (first, size) in [
+        (1, 65_536),
+        (65_535, 65_536),
+        (65_536, 65_537),
+        (255, 65_793),
+        (256, 66_049),
+        (257, 69_999),
+        (12_345, 54_321),
+        (40_961, 70_000),
+        (65_537, 65_538),
+    ] {
+        let leaves = &all[..size];
+        let (proof, tiles) = proof_from(&tiles_of(leaves), first, size);
+        assert_eq!(proof, consistency_proof(leaves, first), "{first} to {size}");
+        let (old, new) = (root_of(&leaves[..first]), root_of(leaves));
+        verify_consistency((first as u64, &old), (size as u64, &new), &proof).unwrap();
+        assert!(tiles <= 6, "{first} to {size} takes {tiles} tiles");
+    }
+    assert_eq!(Subtree { height: 3, index: 1 }.place(15), None, "it has a leaf more than the log");
+    let tile = Subtree { height: 0, index: 9 }.place(10).unwrap();
+    assert_eq!((tile.level, tile.index, tile.width), (0, 0, 10));
+    assert_eq!(tile.hash(&[0; 319]), None, "a tile that is cut off");
+}
+
+/// By the definition: a tile's hashes are roots over 256^level leaves each.
+fn tiles_by_definition(leaves: &[Vec<u8>]) -> BTreeMap<String, Vec<u8>> {
+    let hashes: Vec<Digest> = leaves.iter().map(|entry| leaf_hash(entry)).collect();
+    let mut tiles = tiles_of(&hashes);
     for (index, chunk) in leaves.chunks(256).enumerate() {
         tiles.insert(bundle_path(index as u64, chunk.len()), encode_bundle(chunk));
     }
@@ -120,6 +184,14 @@ fn names_are_those_of_the_specification() {
     assert!(parse_bundle(&encode_bundle(&entries(3))[..10]).is_none());
     assert_eq!(parse_numbered(LEAVES, &leaf_key(41)), Some(41));
     assert_eq!(parse_numbered(LEAVES, "log/leaf/41"), None);
+    let cosigned = cosigned_key(41, [0, 0xab, 1, 2]);
+    assert_eq!(cosigned, "log/cosigned/00000000000000000041/00ab0102");
+    assert_eq!(parse_cosigned(&cosigned), Some((41, [0, 0xab, 1, 2])));
+    for foreign in
+        ["log/cosigned/41/00ab0102", "log/cosigned/00000000000000000041/00AB0102", "log/cosigned/ab"]
+    {
+        assert_eq!(parse_cosigned(foreign), None, "{foreign}");
+    }
 }
 
 #[test]
@@ -161,7 +233,9 @@ fn a_witness_signs_a_time_and_the_text() {
     let (key, line) = witness.cosign(&checkpoint.text(), 1_800_000_000).unwrap();
     let note = checkpoint.sign(&log) + &line;
     let keys = [log.verifier().clone(), key.clone()];
-    let (_, note) = Checkpoint::open(note.as_bytes(), &keys).unwrap();
+    let written = note;
+    let (_, note) = Checkpoint::open(written.as_bytes(), &keys).unwrap();
+    assert_eq!(note.to_text(), written);
     let signed = note.verify(&keys).unwrap();
     assert_eq!(signed[1].0, &key);
     assert_eq!(signed[1].1.cosigned_at(), Some(1_800_000_000));

@@ -99,7 +99,7 @@ pub fn parse_bundle(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Hash of a complete subtree over a power of two of hashes.
-fn perfect(hashes: &[Digest]) -> Digest {
+pub(super) fn perfect(hashes: &[Digest]) -> Digest {
     let mut level = hashes.to_vec();
     while level.len() > 1 {
         level = level.chunks(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
