@@ -283,6 +283,29 @@ class OtherClouds(Component):
         self.assertEqual([put(ignoring, b"first"), put(ignoring, b"second"), get(ignoring)], [200, 200, b"second"])
 
 
+class Witness(Component):
+    def test_it_knows_the_logs_that_were_added_and_nothing_survives_a_stop(self):
+        first = self.start("witness")
+        self.assertEqual(run("witness", "start", self.folder), first)
+        text = f"example.com/foo\n1\n{base64.b64encode(bytes(32)).decode()}\n"
+        line = f"\u2014 example.com/foo {base64.b64encode(bytes.fromhex('530d903a') + bytes(64)).decode()}\n"
+
+        def ask():
+            request = urllib.request.Request(f"{first['URL']}/add-checkpoint", f"old 0\n\n{text}\n{line}".encode())
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, timeout=DEADLINE_SECONDS)
+            return refused.exception.code
+
+        self.assertEqual(ask(), 404)
+        key = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
+        run("witness", "add", self.folder, key)
+        self.assertEqual(ask(), 403)
+        run("witness", "stop", self.folder)
+        self.assertEqual(processes_naming(self.folder), [])
+        self.assertEqual(run("witness", "start", self.folder)["KEY"], first["KEY"])
+        self.assertEqual(ask(), 403)
+
+
 class Readers(Component):
     def test_duckdb_reads_a_delta_table_without_a_network(self):
         table = self.folder / "table"
