@@ -114,6 +114,14 @@ def check_log(root, keys):
     for size in sizes:
         _, said, tree = open_checkpoint(open(f"{root}/log/checkpoints/{size:020}", encoding="utf-8").read(), keys)
         check(said == size and tree == merkle(leaves[:size]), f"the checkpoint of {size} leaves does not follow from them")
+    cosigned = f"{root}/log/cosigned"
+    for size in listed(cosigned) if os.path.isdir(cosigned) else []:
+        kept = open_checkpoint(open(f"{root}/log/checkpoints/{size}", encoding="utf-8").read(), keys)
+        for name in listed(f"{cosigned}/{size}"):
+            note = open(f"{cosigned}/{size}/{name}", encoding="utf-8").read()
+            check(open_checkpoint(note, keys) == kept, f"what a witness cosigned of {size} is not the checkpoint")
+            ids = [base64.b64decode(line.split(" ")[2])[:4].hex() for line in note.rpartition("\n\n")[2].splitlines()]
+            check(name in ids, f"{size}/{name} has no line by that key")
     width = len(leaves) % 256
     if width:
         block = len(leaves) // 256

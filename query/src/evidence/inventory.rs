@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bursar_schemas::archive::{SEGMENTS, is_delta_key, parse_segment_key};
 use bursar_schemas::evidence::{
-    CHECKPOINT, CHECKPOINTS, LEAVES, parse_bundle_path, parse_numbered, parse_tile_path,
+    CHECKPOINT, CHECKPOINTS, LEAVES, parse_bundle_path, parse_cosigned, parse_numbered, parse_tile_path,
 };
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
@@ -26,6 +26,8 @@ pub(super) struct Inventory {
     pub(super) segments: BTreeMap<(Generation, Lane), BTreeMap<u64, u64>>,
     pub(super) leaves: BTreeSet<u64>,
     pub(super) checkpoints: BTreeSet<u64>,
+    /// Size, and the witness's key id.
+    pub(super) cosigned: BTreeSet<(u64, [u8; 4])>,
     /// Level, number and width.
     pub(super) tiles: BTreeSet<(usize, u64, usize)>,
     /// Number and width.
@@ -66,6 +68,8 @@ impl Inventory {
             self.leaves.insert(index);
         } else if let Some(size) = parse_numbered(CHECKPOINTS, key) {
             self.checkpoints.insert(size);
+        } else if let Some(cosigned) = parse_cosigned(key) {
+            self.cosigned.insert(cosigned);
         } else if let Some(tile) = parse_tile_path(key) {
             self.tiles.insert(tile);
         } else if let Some(bundle) = parse_bundle_path(key) {

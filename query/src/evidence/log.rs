@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bursar_schemas::archive::LARGEST_SEGMENT;
 use bursar_schemas::evidence::{
-    BUNDLE, CHECKPOINT, Checkpoint, Kind as KeyKind, Removal, TILE, Tile, TileTree, VerifierKey, bundle_path,
-    checkpoint_key, leaf_key, parse_bundle, parse_bundle_path, parse_tile_path, tile_path,
+    BUNDLE, Checkpoint, Kind as KeyKind, Removal, TILE, Tile, TileTree, bundle_path, checkpoint_key,
+    leaf_key, parse_bundle, parse_bundle_path, parse_tile_path, tile_path,
 };
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::merkle::leaf_hash;
@@ -17,10 +17,13 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::inventory::Inventory;
-use super::report::{Kind, Report, time};
+use super::report::{Kind, Report, seconds};
 use super::{EvidenceError, VerifyOptions};
 
+mod checkpoints;
 mod leaves;
+
+use self::checkpoints::Words;
 
 /// Objects read at the same time.
 const READS: usize = 16;
@@ -49,6 +52,8 @@ pub(super) struct Log {
     /// Leaves that a checkpoint of a given key covers.
     pub(super) covered: u64,
     pub(super) newest: Option<Checkpoint>,
+    /// What witnesses whose keys are given say.
+    pub(super) witnesses: Words,
     pub(super) trusted: Option<Checkpoint>,
     pub(super) contains_trusted: bool,
     pub(super) trusted_at_us: Option<i64>,
@@ -78,54 +83,6 @@ pub(super) async fn get(store: &Arc<dyn ObjectStore>, key: &str) -> Result<Optio
     }
 }
 
-/// Every checkpoint kept that one of the keys has signed, by size.
-async fn checkpoints(
-    store: &Arc<dyn ObjectStore>,
-    inventory: &Inventory,
-    keys: &[VerifierKey],
-    report: &mut Report,
-) -> Result<BTreeMap<u64, Checkpoint>, EvidenceError> {
-    let mut signed: BTreeMap<u64, Checkpoint> = BTreeMap::new();
-    let mut origin: Option<String> = None;
-    let reads = futures::stream::iter(inventory.checkpoints.iter().copied())
-        .map(|size| async move { get(store, &checkpoint_key(size)).await.map(|note| (size, note)) });
-    let mut reads = std::pin::pin!(reads.buffered(READS));
-    while let Some((size, note)) = reads.try_next().await? {
-        let key = checkpoint_key(size);
-        let Some(note) = note else { continue };
-        match Checkpoint::open(&note, keys) {
-            Err(error) => report.add(Kind::Forged, key, error.to_string()),
-            Ok((checkpoint, _)) if checkpoint.size != size => {
-                report.add(Kind::Altered, key, format!("it is the checkpoint of {} leaves", checkpoint.size));
-            }
-            Ok((checkpoint, _)) if origin.as_ref().is_some_and(|origin| *origin != checkpoint.origin) => {
-                report.add(Kind::Foreign, key, format!("it is of another log, {}", checkpoint.origin));
-            }
-            Ok((checkpoint, _)) => {
-                origin.get_or_insert_with(|| checkpoint.origin.clone());
-                signed.insert(size, checkpoint);
-            }
-        }
-    }
-    if signed.is_empty() {
-        report.add(Kind::Missing, "log/checkpoints", "no checkpoint is signed by a key that was given");
-    }
-    match get(store, CHECKPOINT).await? {
-        None => report.add(Kind::Missing, CHECKPOINT, "the newest checkpoint is not shown"),
-        Some(note) => match Checkpoint::open(&note, keys) {
-            Err(error) => report.add(Kind::Altered, CHECKPOINT, error.to_string()),
-            Ok((shown, _)) => match signed.get(&shown.size) {
-                Some(kept) if *kept == shown => {}
-                Some(_) => report.add(Kind::Forked, CHECKPOINT, "the one kept for its size has another root"),
-                // It may have been published since the names were listed.
-                None if get(store, &checkpoint_key(shown.size)).await?.as_ref() == Some(&note) => {}
-                None => report.add(Kind::Missing, checkpoint_key(shown.size), "it is shown but not kept"),
-            },
-        },
-    }
-    Ok(signed)
-}
-
 /// Reads the log and holds everything in it to everything else.
 pub(super) async fn read(
     store: &Arc<dyn ObjectStore>,
@@ -133,8 +90,8 @@ pub(super) async fn read(
     options: &VerifyOptions,
     report: &mut Report,
 ) -> Result<Log, EvidenceError> {
-    let signed = checkpoints(store, inventory, &options.keys, report).await?;
     let mut log = Log::default();
+    let signed = checkpoints::read(store, inventory, &options.keys, &mut log.witnesses, report).await?;
     let mut roots: BTreeMap<u64, (Digest, String)> =
         signed.iter().map(|(size, checkpoint)| (*size, (checkpoint.root, checkpoint_key(*size)))).collect();
     if let Some(note) = &options.trusted {
@@ -147,10 +104,11 @@ pub(super) async fn read(
         }
         for (key, signature) in signed {
             if let (KeyKind::Cosignature, Some(at)) = (key.kind(), signature.cosigned_at()) {
-                let at = time(i64::try_from(at).unwrap_or(i64::MAX).saturating_mul(1_000_000));
+                let at = seconds(at);
                 report.note(format!("the trusted checkpoint was cosigned by {} at {at}", key.name()));
             }
         }
+        log.witnesses.take(&note, trusted.size, &options.keys);
         log.trusted = Some(trusted);
     }
     let mut reader = Reader {
@@ -180,6 +138,7 @@ pub(super) async fn read(
         report.add(Kind::RolledBack, "log", detail);
     }
     reader.strangers(report);
+    log.witnesses.tell(&options.keys, log.size, report);
     leaves.finish(&mut log);
     Ok(log)
 }

@@ -35,7 +35,7 @@ use object_store::ObjectStore;
 
 pub use self::bundle::{Bundle, BundleReport, verify_bundle};
 pub use self::prove::prove;
-pub use self::report::{Finding, Kind, RemovedRecords, Report};
+pub use self::report::{Finding, Kind, RemovedRecords, Report, Witnessed};
 
 /// What cannot be checked at all.
 #[derive(Debug, thiserror::Error)]

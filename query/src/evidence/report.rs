@@ -47,6 +47,8 @@ pub enum Kind {
     Unacceptable,
     /// A time that goes back.
     Backdated,
+    /// A witness whose key was given has cosigned nothing.
+    Unwitnessed,
 }
 
 impl Kind {
@@ -69,6 +71,7 @@ impl Kind {
             Self::Recreated => "recreated",
             Self::Unacceptable => "unacceptable",
             Self::Backdated => "backdated",
+            Self::Unwitnessed => "unwitnessed",
         }
     }
 }
@@ -118,6 +121,19 @@ pub struct RemovedRecords {
     pub by: String,
 }
 
+/// What a witness whose key was given says of the log.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Witnessed {
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+    /// The most leaves that it cosigned.
+    pub leaves: u64,
+    /// When it did so last, by its own clock.
+    pub at: String,
+}
+
 /// What a check found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
@@ -133,6 +149,8 @@ pub struct Report {
     pub open_ends: Vec<OpenEnd>,
     /// What is worth knowing and not wrong.
     pub notes: Vec<String>,
+    /// What the witnesses say whose keys were given.
+    pub witnesses: Vec<Witnessed>,
     /// Leaves of the log.
     pub leaves: u64,
     /// The newest checkpoint that holds.
@@ -244,15 +262,21 @@ impl Report {
             ),
             (false, _) => format!("{} findings.", self.counts.values().sum::<u64>()),
         });
-        self.verdict.push(match &log.trusted {
-            Some(trusted) => format!(
+        self.verdict.push(match (&log.trusted, log.witnesses.newest()) {
+            (Some(trusted), _) => format!(
                 "The history up to the trusted checkpoint of {} leaves{}; of what came after {}, nothing is excluded but \
                  what is shown here.",
                 trusted.size,
                 if log.contains_trusted { " is contained" } else { " is NOT contained" },
                 log.trusted_at_us.map_or_else(|| "it".to_owned(), time),
             ),
-            None => format!(
+            (None, Some((name, leaves, at))) => format!(
+                "No trusted checkpoint was given. {name} cosigned {leaves} leaves at {at}, and they are {}here: what it had \
+                 seen by then is not cut off. Of what came after that, nothing is excluded but what is shown here.",
+                if leaves <= log.size && !self.counts.contains_key(Kind::Forked.word()) { "" } else { "NOT all " },
+                at = seconds(at),
+            ),
+            (None, None) => format!(
                 "No trusted checkpoint was given: the newest part may have been cut off. Nothing after {until} is \
                  excluded."
             ),
@@ -311,6 +335,11 @@ impl Report {
         }
         text
     }
+}
+
+/// An instant in UTC, from seconds.
+pub(super) fn seconds(seconds: u64) -> String {
+    time(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000))
 }
 
 /// An instant in UTC.
