@@ -289,6 +289,10 @@ pub(crate) struct Verify {
     /// absent. It must not come from the archive.
     #[arg(long, value_name = "KEY|FILE")]
     pub(crate) key: Vec<String>,
+    /// Public key of a witness, or a file with such keys; may be repeated. It must have cosigned a checkpoint of the
+    /// archive: what it had seen by then cannot have been cut off.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) witness: Vec<String>,
     /// A signed checkpoint kept outside the archive, which the archive must contain.
     #[arg(long, value_name = "FILE")]
     pub(crate) trusted_checkpoint: Option<PathBuf>,
@@ -299,7 +303,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "N")]
     pub(crate) sample: Option<usize>,
     /// Check the evidence of one request instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["archive", "trusted_checkpoint", "since", "sample"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["archive", "witness", "trusted_checkpoint", "since", "sample"])]
     pub(crate) bundle: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]

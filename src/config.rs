@@ -82,7 +82,18 @@ pub(crate) struct ArchiveSettings {
     pub(crate) earlier_log_keys: Vec<String>,
     pub(crate) heartbeat_seconds: u64,
     pub(crate) checkpoint_copy: String,
+    pub(crate) witnesses: Vec<WitnessSettings>,
     pub(crate) delta: bool,
+}
+
+/// Who is asked to cosign checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WitnessSettings {
+    pub(crate) url: String,
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) allow_http: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -187,6 +198,13 @@ impl Config {
         anyhow::ensure!(self.shim.max_body_mebibytes <= 1024, "shim.max_body_mebibytes must be at most 1024");
         anyhow::ensure!(self.archive.seal_mebibytes <= 48, "archive.seal_mebibytes must be at most 48");
         anyhow::ensure!(self.archive.seal_seconds >= 1, "archive.seal_seconds must be at least 1");
+        let copy = self.archive.checkpoint_copy.to_ascii_lowercase();
+        anyhow::ensure!(
+            !copy.starts_with("http://") && !copy.starts_with("https://"),
+            "archive.checkpoint_copy is a folder or bucket, as plain HTTP has no put that refuses to overwrite; the way over \
+             HTTP is a witness: archive.witnesses"
+        );
+        crate::roles::witness::check(&self.archive.witnesses)?;
         anyhow::ensure!(self.shim.spool_mebibytes >= 16, "shim.spool_mebibytes must be at least 16");
         anyhow::ensure!(
             self.content.url != self.archive.url,
@@ -227,5 +245,14 @@ mod tests {
         assert!(message("[shim]\ndurability = \"fast\"").contains("fast"));
         assert!(message("[kafka]\npassword = \"hunter2\"").contains("kafka.password"));
         assert!(!message("[kafka]\npassword = \"hunter2\"").contains("hunter2"), "a secret was repeated");
+        for scheme in ["http", "https"] {
+            let text = format!("[archive]\ncheckpoint_copy = \"{scheme}://copy.example/log\"");
+            assert!(message(&text).contains("archive.witnesses"), "{}", message(&text));
+        }
+        let witness =
+            |more: &str| message(&format!("[archive]\nwitnesses = [{{ url = \"https://w\", {more} }}]"));
+        assert!(witness("").contains("key"), "{}", witness(""));
+        assert!(witness("key = \"w+1\"").contains("expected NAME+ID+KEY"));
+        assert!(witness("key = \"w+1\", name = \"w\"").contains("name"));
     }
 }

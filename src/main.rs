@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod door;
 mod exit;
+mod https;
 mod print;
 mod prometheus;
 mod publisher;

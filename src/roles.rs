@@ -5,6 +5,7 @@ pub(crate) mod archive;
 pub(crate) mod content;
 mod metrics;
 mod shim;
+pub(crate) mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -161,7 +162,7 @@ impl Running {
                     delta: config.archive.delta,
                     ..usual
                 };
-                let log = archive::log_settings(config, &deployment, &clock)?;
+                let log = archive::log_settings(config, &deployment, &clock, &authorities)?;
                 let started = shared(Archiver::start(
                     Arc::clone(&ports.journal),
                     Arc::clone(&store),
@@ -190,7 +191,7 @@ impl Running {
                 admin.add_keeper(Keeper::new(Parts {
                     store,
                     prefix,
-                    log: archive::log_settings(config, &deployment, &clock)?,
+                    log: archive::log_settings(config, &deployment, &clock, &authorities)?,
                     delta: config.archive.delta,
                     journal: Arc::clone(&ports.journal),
                     history: Arc::clone(&ports.history),

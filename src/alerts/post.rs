@@ -11,12 +11,9 @@ use bursar_schemas::avro::Micros;
 use bursar_schemas::policy::{Webhook, address_fault};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 
 use super::message;
+use crate::https::{self, Https};
 use crate::secrets;
 
 /// How long an answer may take.
@@ -25,23 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The client of all webhooks.
 #[derive(Clone)]
 pub(super) struct Post {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Https,
     /// Where paths of references start.
     base: PathBuf,
 }
 
 impl Post {
     pub(super) fn new(base: PathBuf, authorities: &Authorities) -> anyhow::Result<Self> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(Duration::from_secs(5)));
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(authorities.client()?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https);
-        Ok(Self { client, base })
+        Ok(Self { client: https::client(authorities)?, base })
     }
 
     /// Posts an alert once; gives the status of the answer. Redirects are not followed.

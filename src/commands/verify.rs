@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bursar_ingest::archive::open_store;
 use bursar_query::evidence::{self, OnProgress, VerifyOptions};
-use bursar_schemas::evidence::VerifierKey;
+use bursar_schemas::evidence::{Kind, VerifierKey};
 use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 
@@ -22,10 +22,11 @@ use crate::roles::archive;
 const EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(place: &Place, verify: Verify) -> Outcome {
-    let keys = keys(place, &verify.key)?;
+    let mut keys = keys(place, &verify.key)?;
     if let Some(file) = &verify.bundle {
         return bundle(file, &keys, verify.json);
     }
+    keys.extend(witnesses(&verify.witness)?);
     let store = open(place, verify.archive.as_deref())?;
     let trusted = verify.trusted_checkpoint.as_deref().map(read).transpose()?;
     let since_us = verify.since.as_deref().map(instant).transpose()?;
@@ -96,6 +97,22 @@ pub(crate) fn keys(place: &Place, named: &[String]) -> Outcome<Vec<VerifierKey>>
     } else {
         named
     };
+    read_keys(named)
+}
+
+/// Keys of witnesses alone, so that no other is believed to be one.
+fn witnesses(named: &[String]) -> Outcome<Vec<VerifierKey>> {
+    let keys = read_keys(named)?;
+    match keys.iter().find(|key| key.kind() != Kind::Cosignature) {
+        Some(key) => {
+            Err(Failure::usage(anyhow::anyhow!("--witness {key}: that key signs notes, not cosignatures")))
+        }
+        None => Ok(keys),
+    }
+}
+
+/// Keys word for word or in files, a line for each.
+fn read_keys(named: &[String]) -> Outcome<Vec<VerifierKey>> {
     let mut keys = Vec::new();
     for name in named {
         let text = if Path::new(name).is_file() {

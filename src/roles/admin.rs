@@ -125,6 +125,15 @@ impl Parts {
                     json!(format!("{} leaves, {} signed{fault}", log.size, log.published)),
                 );
             }
+            for witness in archiver.as_ref().map(ArchiverHandle::witnesses).unwrap_or_default() {
+                let fault = witness.fault.map(|fault| format!("; fault: {fault}")).unwrap_or_default();
+                let cosigned =
+                    witness.cosigned.map_or_else(|| "nothing".to_owned(), |size| format!("{size} leaves"));
+                state.insert(
+                    format!("witness {}", witness.name),
+                    json!(format!("cosigned {cosigned}{fault}")),
+                );
+            }
             for (lane, status) in lanes.unwrap_or_default() {
                 let sealed =
                     status.sealed.map_or_else(|| "nothing".to_owned(), |offset| format!("offset {offset}"));

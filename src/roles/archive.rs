@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bursar_gateway_shim::Authorities;
 use bursar_ingest::archive::{LogSettings, Segments, StoreError, open_store};
 use bursar_schemas::evidence::{SignerKey, VerifierKey};
 use bursar_schemas::ids::Digest;
@@ -74,6 +75,7 @@ pub(crate) fn log_settings(
     config: &Config,
     deployment: &Deployment,
     clock: &Clock,
+    authorities: &Authorities,
 ) -> anyhow::Result<LogSettings> {
     let secret = secrets::resolve_or_create(&config.archive.log_key, &config.data, "")
         .context("failed to open the log's key")?;
@@ -107,6 +109,7 @@ pub(crate) fn log_settings(
         deployment_key,
         heartbeat: (heartbeat > 0).then_some(Duration::from_secs(heartbeat)),
         copy,
+        witnesses: super::witness::witnesses(&config.archive.witnesses, authorities)?,
         clock: Arc::new(move || clock().0),
     })
 }

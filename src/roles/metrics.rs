@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bursar_ingest::archive::{ArchiverHandle, LaneStatus};
+use bursar_ingest::archive::{ArchiverHandle, LaneStatus, WitnessStatus};
 
 use crate::prometheus;
 
@@ -62,5 +62,32 @@ pub(crate) fn of_archiver(archiver: &ArchiverHandle) -> String {
             prometheus::single(&mut out, name, help, "gauge", value);
         }
     }
+    of_witnesses(&mut out, &archiver.witnesses());
     out
+}
+
+/// One value of each witness: its name, its meaning, and where it is taken from.
+type WitnessSeries = (&'static str, &'static str, fn(&WitnessStatus) -> u64);
+
+const WITNESSES: [WitnessSeries; 3] = [
+    ("bursar_witness_cosigned_leaves", "Leaves that the witness last cosigned for this process.", |it| {
+        it.cosigned.unwrap_or(0)
+    }),
+    ("bursar_witness_cosigned_at_seconds", "When that was by the witness's clock, since 1970.", |it| {
+        it.cosigned_at.unwrap_or(0)
+    }),
+    ("bursar_witness_fault", "1 while the newest checkpoint cannot be cosigned.", |it| {
+        u64::from(it.fault.is_some())
+    }),
+];
+
+fn of_witnesses(out: &mut String, witnesses: &[WitnessStatus]) {
+    for (name, help, value) in WITNESSES {
+        prometheus::head(out, name, help, "gauge");
+        for status in witnesses {
+            // What would end the label is left out of it. Writing to a text cannot fail.
+            let witness = status.name.replace(['"', '\\'], "_");
+            let _ = writeln!(out, "{name}{{witness=\"{witness}\"}} {}", value(status));
+        }
+    }
 }

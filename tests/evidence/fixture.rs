@@ -196,6 +196,7 @@ impl World {
             deployment_key: Digest(*VerifierKeyOf::deployment(&DEPLOYMENT).public_key()),
             heartbeat: None,
             copy: None,
+            witnesses: Vec::new(),
             clock: Arc::new(move || now.load(Ordering::SeqCst)),
         }
     }

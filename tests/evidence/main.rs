@@ -20,3 +20,4 @@ mod removal;
 mod retention;
 mod stores;
 mod tamper;
+mod witness;

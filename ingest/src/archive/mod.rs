@@ -12,6 +12,7 @@
 //! | `delta` | a Delta table over each topic's segments, for everyone else's engines |
 //! | `removal` | removing what is past its retention, by word of the log |
 //! | `log` | the Merkle log with a leaf for each segment |
+//! | `witness` | having checkpoints cosigned |
 //! | `lane`, `run`, `status` | the tasks, starting and stopping, what they tell |
 //!
 //! Invariant: an object that exists is a segment whose rows are in, once; nothing is overwritten or deleted but by
@@ -39,6 +40,7 @@ mod status;
 mod store;
 #[cfg(test)]
 mod tests;
+mod witness;
 mod workshop;
 
 pub use self::buffer::Head;
@@ -53,3 +55,4 @@ pub use self::removal::{Fate, Known, Logged, RemovalError, Remover, fate};
 pub use self::run::{ArchiveConfig, Archiver, ArchiverHandle};
 pub use self::status::LaneStatus;
 pub use self::store::{PROBE, Put, Segments, StoreError, open_store};
+pub use self::witness::{AddCheckpoint, Answer, Witness, WitnessStatus};

@@ -22,6 +22,7 @@ use super::reading::Turns;
 use super::share::TURNS;
 use super::status::{Board, LaneStatus};
 use super::store::{Segments, StoreError};
+use super::witness::{Pace, WitnessStatus, Witnesses};
 use super::workshop::Workshop;
 
 /// What an archiver needs to know.
@@ -97,14 +98,22 @@ struct SharedLog {
     writer: Mutex<LogWriter>,
     clock: Clock,
     heartbeat: Option<Duration>,
+    witnesses: Witnesses,
     status: parking_lot::Mutex<LogStatus>,
 }
 
 impl SharedLog {
-    fn new(segments: Segments, settings: LogSettings) -> Self {
+    fn new(segments: Segments, settings: LogSettings, config: &ArchiveConfig) -> Self {
         let (clock, heartbeat) = (Arc::clone(&settings.clock), settings.heartbeat);
-        let writer = Mutex::new(LogWriter::new(segments, settings));
-        Self { writer, clock, heartbeat, status: parking_lot::Mutex::default() }
+        let writer = LogWriter::new(segments.clone(), settings.clone());
+        let witnesses = Witnesses::new(&segments, &settings, &writer.newest(), Pace::of(config));
+        Self {
+            writer: Mutex::new(writer),
+            clock,
+            heartbeat,
+            witnesses,
+            status: parking_lot::Mutex::default(),
+        }
     }
 
     fn show(&self, writer: &LogWriter, error: Option<&LogError>) {
@@ -212,7 +221,7 @@ impl Archiver {
         let shared = Arc::new(Shared {
             journal,
             delta: config.delta.then(|| Mutex::new(Delta::new(segments.clone(), clock))),
-            log: log.map(|settings| SharedLog::new(segments.clone(), settings)),
+            log: log.map(|settings| SharedLog::new(segments.clone(), settings, &config)),
             segments,
             workshop: Workshop::new(config.builds),
             turns: Turns::new(config.turns),
@@ -225,9 +234,12 @@ impl Archiver {
         for topic in topics {
             tasks.spawn(keep_topic(Arc::clone(&shared), topic, ending.clone()));
         }
-        let mut beating = JoinSet::new();
-        beating.spawn(beat(Arc::clone(&shared)));
-        ArchiverHandle { shared, end, tasks, _beating: beating }
+        let mut beside = JoinSet::new();
+        beside.spawn(beat(Arc::clone(&shared)));
+        if let Some(log) = &shared.log {
+            log.witnesses.start(&mut beside);
+        }
+        ArchiverHandle { shared, end, tasks, _beside: beside }
     }
 }
 
@@ -236,8 +248,8 @@ pub struct ArchiverHandle {
     shared: Arc<Shared>,
     end: watch::Sender<bool>,
     tasks: JoinSet<()>,
-    /// Ends with the handle.
-    _beating: JoinSet<()>,
+    /// Heartbeats and witnesses; they end with the handle.
+    _beside: JoinSet<()>,
 }
 
 impl std::fmt::Debug for ArchiverHandle {
@@ -263,6 +275,12 @@ impl ArchiverHandle {
     #[must_use]
     pub fn log_status(&self) -> Option<LogStatus> {
         self.shared.log.as_ref().map(|log| log.status.lock().clone())
+    }
+
+    /// What each witness was last heard of; none where none is asked.
+    #[must_use]
+    pub fn witnesses(&self) -> Vec<WitnessStatus> {
+        self.shared.log.as_ref().map(|log| log.witnesses.status()).unwrap_or_default()
     }
 
     /// Changes whenever some lane's status does.

@@ -133,6 +133,7 @@ pub(crate) fn log_settings(clock: Clock) -> Outcome<LogSettings> {
         deployment_key: Digest([7; 32]),
         heartbeat: None,
         copy: None,
+        witnesses: Vec::new(),
         clock,
     })
 }

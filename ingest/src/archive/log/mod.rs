@@ -15,18 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bursar_schemas::evidence::{
-    Keys, LEAF_VERSION, Leaf, LeafError, LogState, Manifest, Removal, SignerKey, StateError, Tile,
-    VerifierKey, leaf_key,
+    Checkpoint, Keys, LEAF_VERSION, Leaf, LeafError, LogState, Manifest, Removal, SignerKey, StateError,
+    Tile, VerifierKey, leaf_key,
 };
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::position::Lane;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::removal::Catalogue;
 use super::store::{Put, Segments, StoreError};
+use super::witness::Witness;
 
 /// Tiles that are put at the same time.
-const PUTS: usize = 8;
+pub(super) const PUTS: usize = 8;
 
 /// Says the time in microseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -45,6 +47,8 @@ pub struct LogSettings {
     /// A second place that checkpoints are pushed to: outside the archive, so that it can tell when the archive was
     /// rolled back.
     pub copy: Option<Segments>,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Vec<Witness>,
     /// The clock.
     pub clock: Clock,
 }
@@ -119,6 +123,14 @@ pub struct LogStatus {
     pub fault: Option<String>,
 }
 
+/// A published checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signed {
+    pub(super) checkpoint: Checkpoint,
+    /// The signed note.
+    pub(super) note: String,
+}
+
 /// The log as one writer sees it.
 #[derive(Debug)]
 pub(super) struct LogWriter {
@@ -132,6 +144,8 @@ pub(super) struct LogWriter {
     /// Full tiles that may not be in the store yet.
     full: Vec<Tile>,
     published: u64,
+    /// The checkpoint of that size, for whoever has it cosigned; none before the log was read.
+    newest: watch::Sender<Option<Arc<Signed>>>,
     /// The segments that leaves speak of; for whoever asks, as it grows with the log.
     catalogue: Option<Catalogue>,
 }
@@ -177,6 +191,7 @@ impl LogWriter {
             signed: BTreeMap::new(),
             full: Vec::new(),
             published: 0,
+            newest: watch::Sender::new(None),
             catalogue: None,
         }
     }
@@ -187,6 +202,11 @@ impl LogWriter {
 
     pub(super) const fn published(&self) -> u64 {
         self.published
+    }
+
+    /// Told of each checkpoint that is published.
+    pub(super) fn newest(&self) -> watch::Receiver<Option<Arc<Signed>>> {
+        self.newest.subscribe()
     }
 
     /// Takes a leaf that stands in the store.

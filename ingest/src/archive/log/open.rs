@@ -52,6 +52,7 @@ impl LogWriter {
         self.published = self.published.max(known);
         self.state_keys().await?;
         self.publish().await?;
+        self.tell_found();
         self.opened = true;
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Tiles, then the checkpoint of their size, then the hint and the copy.
 
+use std::sync::Arc;
+
 use bursar_schemas::evidence::{CHECKPOINT, Checkpoint, Tile, checkpoint_key};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{LogError, LogWriter, PUTS};
+use super::{LogError, LogWriter, PUTS, Signed};
 use crate::archive::store::{Segments, StoreError};
 
 async fn put_tiles(segments: &Segments, tiles: Vec<Tile>) -> Result<(), StoreError> {
@@ -36,6 +38,20 @@ impl LogWriter {
         }
     }
 
+    /// The checkpoint over all leaves known. The same leaves and key give the same bytes each time.
+    fn sign(&self) -> Signed {
+        let origin = self.settings.signer.verifier().name().to_owned();
+        let checkpoint = Checkpoint { origin, size: self.state.size(), root: self.state.root() };
+        Signed { note: checkpoint.sign(&self.settings.signer), checkpoint }
+    }
+
+    /// Tells of the checkpoint that was found published, when none had to be.
+    pub(super) fn tell_found(&self) {
+        if self.newest.borrow().is_none() && self.published == self.state.size() {
+            self.newest.send_replace(Some(Arc::new(self.sign())));
+        }
+    }
+
     /// Publishes a checkpoint over all leaves known, unless that was done.
     pub(in crate::archive) async fn publish(&mut self) -> Result<(), LogError> {
         let size = self.state.size();
@@ -45,11 +61,11 @@ impl LogWriter {
         let full: Vec<String> = self.full.iter().map(|tile| tile.key.clone()).collect();
         self.put_full().await?;
         put_tiles(&self.segments, self.state.partial()).await?;
-        let origin = self.settings.signer.verifier().name().to_owned();
-        let checkpoint = Checkpoint { origin, size, root: self.state.root() };
-        let note = Bytes::from(checkpoint.sign(&self.settings.signer));
+        let signed = self.sign();
+        let note = Bytes::from(signed.note.clone());
         put_checkpoint(&self.segments, size, &note).await?;
         self.published = size;
+        self.newest.send_replace(Some(Arc::new(signed)));
         for key in full {
             self.drop_partial(&key).await;
         }

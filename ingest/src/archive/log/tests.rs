@@ -35,6 +35,7 @@ impl Place {
             deployment_key: Digest([5; 32]),
             heartbeat: None,
             copy: None,
+            witnesses: Vec::new(),
             clock: Arc::new(move || now.load(Ordering::SeqCst)),
         }
     }

@@ -49,6 +49,7 @@ fn log() -> Option<LogSettings> {
         deployment_key: Digest([5; 32]),
         heartbeat: None,
         copy: None,
+        witnesses: Vec::new(),
         clock: Arc::new(|| 1_800_000_000_000_000),
     })
 }
