@@ -21,7 +21,7 @@ fn an_earlier_number_waits_while_the_window_of_a_later_one_is_being_closed() {
     let now = bursar_schemas::avro::Micros(world.logs.now);
     let (hour, _) = world.node.core.fold().account_at("hour", now).unwrap();
     let hour: AccountRef = hour.clone();
-    world.shim.ask(2, &[hour.clone()], money("1"), money("1"), &mut world.logs);
+    world.shim.ask(2, std::slice::from_ref(&hour), money("1"), money("1"), &mut world.logs);
     world.wait(1);
     assert!(world.node.core.fold().lease(&world.shim.lease(2)).is_some());
     // The hour drains, and then its close is on its way to the log, beside a question under a lower number.
