@@ -50,6 +50,9 @@ pub(super) struct Desk {
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     pub returns: BTreeMap<(LeaseId, u64), Return>,
     resolved: BTreeSet<(LeaseId, u64)>,
+    /// What holders gave back of leases that are not closed, by lease and number, whether or not it was credited.
+    #[serde(with = "bursar_schemas::snapshot::pairs")]
+    given: BTreeMap<(LeaseId, u64), Money>,
     /// The accounts that a time-out has credited.
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     reclaimed: BTreeMap<LeaseId, BTreeSet<AccountRef>>,
@@ -105,7 +108,11 @@ impl Desk {
     pub(super) fn give_back(&mut self, offset: u64, returned: &LeaseReturned) {
         let key = (returned.lease, returned.number);
         let done = self.resolved.contains(&key) && !returned.last;
-        if !done && !self.closed.contains(&returned.lease) {
+        if self.closed.contains(&returned.lease) {
+            return;
+        }
+        self.given.entry(key).or_insert(returned.amount);
+        if !done {
             let entry = Return { offset, amount: returned.amount, last: returned.last };
             self.returns.entry(key).or_insert(entry);
         }
@@ -150,6 +157,11 @@ impl Desk {
         entries.filter(|(key, _)| !self.resolved.contains(key)).map(|(_, entry)| entry.amount).sum()
     }
 
+    /// What a lease's holder gave back in all.
+    pub(super) fn given(&self, lease: LeaseId) -> Money {
+        self.given.range(numbers_of(lease)).map(|(_, amount)| *amount).sum()
+    }
+
     /// A lease is closed: nothing of it waits any more.
     pub(super) fn close(&mut self, lease: LeaseId) {
         self.forget(lease);
@@ -165,6 +177,10 @@ impl Desk {
         let ours: Vec<_> = self.returns.range(numbers_of(lease)).map(|(key, _)| *key).collect();
         for key in ours {
             self.returns.remove(&key);
+        }
+        let ours: Vec<_> = self.given.range(numbers_of(lease)).map(|(key, _)| *key).collect();
+        for key in ours {
+            self.given.remove(&key);
         }
         self.reclaimed.remove(&lease);
         self.closed.remove(&lease);

@@ -80,7 +80,9 @@ impl Core {
             // What its holder gave back is credited as soon as the log has taken that.
             let returning = self.desk.returning(*id).min(unused);
             covered = covered.plus(returning);
-            let unused = unused.minus(returning);
+            // Nor does it come back a second time where it could not be credited.
+            let left = lease.amount.minus_or_zero(self.leases.used(id).all().plus(self.desk.given(*id)));
+            let unused = unused.minus(returning).min(left);
             if !unused.is_positive() {
                 continue;
             }

@@ -1,0 +1,59 @@
+//! Recalling: only what a holder still has is waited for.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use bursar_schemas::avro::Micros;
+use bursar_schemas::facts::{CreditReason, Head, LeaseCredited, Mode, Role};
+use bursar_schemas::ids::ProducerId;
+use bursar_schemas::policy::Budget;
+use bursar_schemas::wire;
+use support::check_replay;
+use support::leased::{World, account, hard, money};
+use support::shim::Shim;
+
+#[test]
+fn money_that_was_given_back_and_not_credited_is_not_waited_for() {
+    let bounded = Budget { mode: Mode::Bounded, ..hard("bounded") };
+    let mut world = World::new([hard("hard"), bounded]);
+    let path = [account("bounded"), account("hard")];
+    world.shim.ask(1, &path, money("5"), money("5"), &mut world.logs);
+    world.reserve("a", "2");
+    let mut other = Shim::new(2);
+    other.heads(false, &mut world.logs);
+    other.ask(1, &path[..1], money("2.5"), money("2.5"), &mut world.logs);
+    world.wait(1);
+    // A confused ledger says that a little of it timed out: the return then no longer fits beside what is used.
+    let mut head = Head::draft(Micros(world.logs.now), 1, "");
+    (head.producer, head.role) = (ProducerId([78; 16]), Role::Ledger);
+    let credit = LeaseCredited {
+        head,
+        epoch: world.node.core.fold().epoch().unwrap(),
+        lease: world.shim.lease(1),
+        number: 77,
+        amount: money("0.01"),
+        accounts: path[..1].to_vec(),
+        reason: CreditReason::TimedOut,
+        cause: None,
+        read: 1,
+    };
+    world.logs.limits.push(wire::encode(&credit.into()));
+    world.wait(1);
+    world.shim.give_back(1, 1, money("3"), false, &mut world.logs);
+    world.wait(1);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("7.49"), money("2")));
+    // Three more are asked for: 2.51 are free, and only the other shim can give back the rest.
+    world.shim.ask(2, &path[..1], money("3"), money("3"), &mut world.logs);
+    world.wait(1);
+    assert!(world.node.core.fold().lease(&other.lease(1)).unwrap().revoked);
+    other.give_back(1, 1, money("2.5"), true, &mut world.logs);
+    world.wait(1);
+    assert!(world.node.core.fold().lease(&world.shim.lease(2)).is_some());
+    check_replay(&world.node.core, &world.logs);
+}
