@@ -24,12 +24,23 @@ pub struct Lease {
     pub left: i128,
     /// Of what is left, what is reserved on record for good, as the attempt's end could not be written.
     pub unended: i128,
-    /// Returns that the holder made: number and amount.
-    pub returns: Vec<(u64, i128)>,
+    /// Returns that the holder made.
+    pub returns: Vec<Given>,
     /// Somebody else credited it: what the holder believes to have left must not be used.
     pub foreign: bool,
     /// The holder can never run again.
     pub dead: bool,
+}
+
+/// A return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// Its number.
+    pub number: u64,
+    /// How much goes back.
+    pub amount: i128,
+    /// What was used of the lease when it was made.
+    pub used: i128,
 }
 
 impl Lease {
@@ -37,6 +48,18 @@ impl Lease {
     #[must_use]
     pub const fn exposure(&self) -> i128 {
         self.billed + self.in_flight + self.left
+    }
+
+    /// What its holder has given back.
+    #[must_use]
+    pub fn given(&self) -> i128 {
+        self.returns.iter().map(|it| it.amount).sum()
+    }
+
+    /// True when its holder made that return.
+    #[must_use]
+    pub fn has_returned(&self, number: u64, amount: i128) -> bool {
+        self.returns.iter().any(|it| (it.number, it.amount) == (number, amount))
     }
 
     /// What is truly used of it.

@@ -9,6 +9,7 @@ use bursar_schemas::fold::{Ignored, Verdict, Void};
 use super::{Broken, World, ledgers};
 use crate::marks::Mark;
 use crate::settings::BUDGETS;
+use crate::truth::Lease;
 
 /// The most that a blocking account may ever be billed, as of now.
 #[derive(Debug, Clone, Copy)]
@@ -225,8 +226,9 @@ impl World {
             self.hit(Mark::DayClosedBeforeMonth);
         }
         self.truth.touched.extend(credit.accounts.iter().cloned());
-        let entry = (credit.number, credit.amount.pico());
-        let returned = self.truth.lease(&credit.lease).is_some_and(|lease| lease.returns.contains(&entry));
+        let (number, amount) = (credit.number, credit.amount.pico());
+        let returned =
+            self.truth.lease(&credit.lease).is_some_and(|lease| lease.has_returned(number, amount));
         match credit.reason {
             CreditReason::Returned if !returned => {
                 let detail = format!("{} no {} of {}", credit.lease, credit.number, credit.amount);
@@ -327,10 +329,7 @@ impl World {
             return Err(("a lease is used by its holder alone", detail));
         }
         let foreign = read.is_some_and(|read| {
-            let returned: i128 = self
-                .truth
-                .lease(&lease)
-                .map_or(0, |lease| lease.returns.iter().map(|(_, amount)| amount).sum());
+            let returned = self.truth.lease(&lease).map_or(0, Lease::given);
             read.credited.values().any(|credited| credited.pico() > returned)
         });
         if read.is_some_and(|read| read.revoked || read.closed) {

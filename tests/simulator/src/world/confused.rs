@@ -235,8 +235,8 @@ impl World {
             6 => number += 1 << 40,
             // A return that may have been credited, once more.
             7 => {
-                let (again, pico) = *known.returns.first()?;
-                (number, amount) = (again, Money::from_pico(pico));
+                let again = known.returns.first()?;
+                (number, amount) = (again.number, Money::from_pico(again.amount));
                 // Only what the log has is a return: what is still under way would be credited early.
                 if !self.naive.returned.contains_key(&(lease, number)) {
                     return None;

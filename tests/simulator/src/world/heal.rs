@@ -160,18 +160,18 @@ impl World {
         let mut idle = 0;
         for (id, lease) in self.truth.leases().filter(|(_, lease)| lease.accounts.contains(name)) {
             let credited = self.rules.lease(id).and_then(|it| it.credited.get(name)).copied().unwrap_or(0);
-            let given: i128 = lease.returns.iter().map(|(_, amount)| amount).sum();
             let lost = lease.dead || self.wasted.spoils(id);
-            let all = lease.left + given - credited - lease.unended;
+            let all = lease.left + lease.given() - credited - lease.unended;
             idle += match self.rules.lease(id).filter(|it| it.reclaimed.contains(name)) {
                 _ if lost => 0,
                 None => all,
-                // What a time-out credited does not come back again, nor what would come back together with it.
+                // What a time-out credited does not come back again, nor what would have come back together with it, by
+                // what was used then.
                 Some(granted) => {
-                    let open = lease.returns.iter().filter(|(number, _)| !granted.has_returned(*number));
-                    let pieces = open.map(|(_, amount)| *amount).chain([lease.left]);
-                    let room = granted.amount - credited - lease.used();
-                    all.min(pieces.filter(|amount| *amount <= room).sum())
+                    let open = lease.returns.iter().filter(|it| !granted.has_returned(it.number));
+                    let pieces = open.map(|it| (it.amount, it.used)).chain([(lease.left, lease.used())]);
+                    let fits = |(amount, used): &(i128, i128)| *amount <= granted.amount - credited - used;
+                    all.min(pieces.filter(fits).map(|(amount, _)| amount).sum())
                 }
             };
         }

@@ -94,8 +94,7 @@ impl World {
     pub(super) fn check_mark(&self, lease: LeaseId, bound: i128) -> Result<(), Broken> {
         let Some(mark) = self.naive.mark(&lease, u64::MAX) else { return Ok(()) };
         let Some(truth) = self.truth.lease(&lease) else { return Ok(()) };
-        let returned: i128 = truth.returns.iter().map(|(_, amount)| amount).sum();
-        let used = truth.used() + bound + returned;
+        let used = truth.used() + bound + truth.given();
         if used <= mark {
             return Ok(());
         }

@@ -14,6 +14,7 @@ use crate::marks::Mark;
 use crate::plan::Try;
 use crate::random::mix;
 use crate::settings::{BUDGETS, PATHS};
+use crate::truth::Given;
 
 /// An attempt in flight.
 #[derive(Debug, Clone)]
@@ -274,10 +275,10 @@ impl World {
             if it.mark.is_some() {
                 self.hit(Mark::ReturnMarked);
             }
-            let entry = (it.number, it.amount.pico());
+            let (number, amount) = (it.number, it.amount.pico());
             self.truth.change(it.lease, self.now, |lease| {
-                if !lease.returns.contains(&entry) {
-                    lease.returns.push(entry);
+                if !lease.has_returned(number, amount) {
+                    lease.returns.push(Given { number, amount, used: lease.used() });
                 }
             });
         }
