@@ -170,18 +170,9 @@ impl Desk {
 
     /// The log has forgotten a lease.
     pub(super) fn forget(&mut self, lease: LeaseId) {
-        let ours: Vec<_> = self.resolved.range(numbers_of(lease)).copied().collect();
-        for key in ours {
-            self.resolved.remove(&key);
-        }
-        let ours: Vec<_> = self.returns.range(numbers_of(lease)).map(|(key, _)| *key).collect();
-        for key in ours {
-            self.returns.remove(&key);
-        }
-        let ours: Vec<_> = self.given.range(numbers_of(lease)).map(|(key, _)| *key).collect();
-        for key in ours {
-            self.given.remove(&key);
-        }
+        self.resolved.extract_if(numbers_of(lease), |_| true).for_each(drop);
+        self.returns.extract_if(numbers_of(lease), |_, _| true).for_each(drop);
+        self.given.extract_if(numbers_of(lease), |_, _| true).for_each(drop);
         self.reclaimed.remove(&lease);
         self.closed.remove(&lease);
     }
