@@ -10,6 +10,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+/// What calls say of who makes them.
+pub(crate) const USER_AGENT: &str = concat!("bursar/", env!("CARGO_PKG_VERSION"));
+
 /// Follows no redirects and keeps no connection.
 pub(crate) type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 

@@ -29,7 +29,7 @@ pub enum TlsError {
     Setup(rustls::Error),
 }
 
-/// Authorities beside the web's (Mozilla's list, which is inside the binary); by default none.
+/// Those who are trusted to certify others; by default the web's (Mozilla's list, which is inside the binary).
 #[derive(Clone)]
 pub struct Authorities(Arc<RootCertStore>);
 

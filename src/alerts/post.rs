@@ -75,7 +75,7 @@ impl Post {
             .method(Method::POST)
             .uri(url)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("bursar/", env!("CARGO_PKG_VERSION")))
+            .header(header::USER_AGENT, https::USER_AGENT)
             .header("webhook-id", id)
             .header("webhook-timestamp", seconds.to_string())
             .header("webhook-signature", signature)

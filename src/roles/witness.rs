@@ -72,7 +72,7 @@ impl AddCheckpoint for Post {
             .method(Method::POST)
             .uri(self.url.clone())
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
-            .header(header::USER_AGENT, concat!("bursar/", env!("CARGO_PKG_VERSION")))
+            .header(header::USER_AGENT, https::USER_AGENT)
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;
         let answer = self.client.request(request).await.map_err(|error| {

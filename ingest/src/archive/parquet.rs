@@ -14,6 +14,9 @@ use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+/// Who writes the archive's files.
+pub(super) const WRITER: &str = concat!("bursar ", env!("CARGO_PKG_VERSION"));
+
 /// A segment could not be built or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ParquetError {
@@ -91,7 +94,7 @@ impl std::fmt::Debug for SegmentWriter {
 fn properties(topic: Topic, rows: usize) -> Result<WriterProperties, ParquetError> {
     let value = ColumnPath::from("value");
     let mut properties = WriterProperties::builder()
-        .set_created_by(format!("bursar {}", env!("CARGO_PKG_VERSION")))
+        .set_created_by(WRITER.to_owned())
         // Columns are small by their encoding; a higher level takes a third more time and saves nothing to speak of.
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_statistics_enabled(if rows > TINY { EnabledStatistics::Page } else { EnabledStatistics::Chunk })

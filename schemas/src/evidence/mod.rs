@@ -38,6 +38,7 @@ pub use self::tiles::{
     BUNDLE, TILE, Tile, TileTree, bundle_path, encode_bundle, parse_bundle, parse_bundle_path,
     parse_tile_path, tile_path,
 };
+use crate::ids::hex;
 
 /// Folder of the log under a store's root.
 pub const LOG: &str = "log";
@@ -88,8 +89,6 @@ pub fn parse_numbered(folder: &str, key: &str) -> Option<u64> {
     let number = digits.parse().ok()?;
     (digits.len() == 20 && format!("{number:020}") == digits).then_some(number)
 }
-
-use crate::ids::hex;
 
 #[cfg(test)]
 mod tests;

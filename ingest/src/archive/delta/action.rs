@@ -8,8 +8,7 @@ use bursar_schemas::position::{Lane, Topic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Who writes the table.
-pub(super) const ENGINE: &str = concat!("bursar ", env!("CARGO_PKG_VERSION"));
+use crate::archive::parquet::WRITER;
 
 /// A segment as a table's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +144,7 @@ pub(super) fn commit(
     let info = json!({"commitInfo": {
         "timestamp": at_ms,
         "operation": operation,
-        "engineInfo": ENGINE,
+        "engineInfo": WRITER,
         "bursar": standing,
     }});
     let transactions = lanes.iter().filter_map(|lane| {

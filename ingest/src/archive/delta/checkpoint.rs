@@ -18,6 +18,8 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
+use crate::archive::parquet::WRITER;
+
 /// Commits from one checkpoint to the next.
 pub(super) const EVERY: u64 = 100;
 
@@ -160,7 +162,7 @@ impl Columns {
     fn new(now_ms: i64) -> Result<Self, CheckpointError> {
         let decoder = ReaderBuilder::new(schema()).with_batch_size(ROWS).build_decoder()?;
         let properties = WriterProperties::builder()
-            .set_created_by(super::action::ENGINE.to_owned())
+            .set_created_by(WRITER.to_owned())
             .set_compression(Compression::SNAPPY)
             .build();
         let writer = ArrowWriter::try_new(Vec::new(), schema(), Some(properties))?;

@@ -53,6 +53,13 @@ pub struct LogSettings {
     pub clock: Clock,
 }
 
+impl LogSettings {
+    /// Every key that may have signed the log.
+    pub(super) fn keys(&self) -> Vec<VerifierKey> {
+        self.earlier.iter().chain([self.signer.verifier()]).cloned().collect()
+    }
+}
+
 impl std::fmt::Debug for LogSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LogSettings").field("signer", &self.signer).finish_non_exhaustive()
@@ -180,8 +187,7 @@ impl LogWriter {
     }
 
     pub(super) fn new(segments: Segments, settings: LogSettings) -> Self {
-        let mut keys = settings.earlier.clone();
-        keys.push(settings.signer.verifier().clone());
+        let keys = settings.keys();
         Self {
             segments,
             settings,

@@ -26,8 +26,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(segments: Segments, settings: &LogSettings) -> Self {
-        let mut keys = settings.earlier.clone();
-        keys.push(settings.signer.verifier().clone());
+        let mut keys = settings.keys();
         keys.extend(settings.witnesses.iter().map(|witness| witness.key.clone()));
         Self { segments, copy: settings.copy.clone(), keys, showing: Mutex::new(()) }
     }
