@@ -108,7 +108,6 @@ impl LeaseBook {
         if lease.holder != self.holder || self.is_unasked(lease.number) {
             return;
         }
-        self.marks_asked.remove(&lease.number);
         for book in self.paths.values_mut() {
             if let Some(index) = book.asked.iter().position(|asked| asked.lease == lease) {
                 let asked = book.asked.swap_remove(index);

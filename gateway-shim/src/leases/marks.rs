@@ -4,6 +4,7 @@
 //! Invariant, per marked lease: settled + reserved + returned is never above its acknowledged mark when something is
 //! admitted, and a return that would lift it above is sent together with a mark that covers it. So whatever lies above
 //! the last mark that `spend` holds was not used, however its holder ended and whatever became of its disk.
+//! Invariant: marks of a lease only rise. Whoever reads some of them, and not those before, does not read too little.
 
 use bursar_schemas::facts::{AccountRef, LeaseId};
 use bursar_schemas::money::Money;
@@ -11,7 +12,8 @@ use bursar_schemas::money::Money;
 use super::{Ask, Held, LeaseBook, PathBook, times};
 use crate::config::LeaseSizing;
 
-/// Questions whose marks are remembered until they are answered.
+/// Questions whose marks are remembered until they are granted, also when they are refused: a confused ledger may grant them
+/// all the same.
 const QUESTIONS: usize = 1024;
 
 /// A mark to be written; it helps once it is acknowledged.
@@ -58,7 +60,9 @@ impl Held {
     /// The mark that is to come, so that `room` is left above what is used; and as much again as is in flight, or a
     /// burst of requests would wait for one mark after the other.
     fn raise(&mut self, room: Money) -> Option<Money> {
-        let most = self.used().plus(room.max(self.reserved)).min(self.granted);
+        let near = self.used().plus(room.max(self.reserved)).min(self.granted);
+        // Its question's mark is forgotten, and may be higher than what is near.
+        let most = if self.mark.is_some_and(|mark| mark.usable == Money::ZERO) { self.granted } else { near };
         let mark = self.mark.as_mut().filter(|mark| !mark.rising && mark.usable < most)?;
         mark.rising = true;
         Some(most)
@@ -86,8 +90,8 @@ impl LeaseBook {
         }
     }
 
-    /// The mark that a granted lease begins with; `open` when its question was. One whose question is over, or
-    /// forgotten, may have been asked with a mark: nothing of it may be used before a new one.
+    /// The mark that a granted lease begins with; `open` when its question was. One whose question is forgotten may have been
+    /// asked with a mark: nothing of it may be used before a new one.
     pub(super) fn mark_of_question(&mut self, number: u64, open: bool) -> Option<Marked> {
         let mark = match self.marks_asked.remove(&number) {
             Some(mark) => mark,

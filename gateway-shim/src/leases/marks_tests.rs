@@ -48,18 +48,39 @@ fn a_return_is_sent_after_a_mark_that_covers_it() {
 }
 
 #[test]
-fn a_grant_whose_question_is_over_is_of_no_use_before_a_new_mark() {
+fn marks_only_rise_also_of_a_lease_that_is_granted_after_its_refusal() {
     let (mut book, path) = (book(), path(&["a"]));
-    let mut ask = book.ask(&path, money(10), None, second(0)).unwrap();
+    let mut ask = book.ask(&path, money(30), None, second(0)).unwrap();
     book.mark_asked(&mut ask);
     book.refused(ask.lease, LeaseRefusal::InFlight, None);
-    // A confused ledger may grant it all the same; its mark in the log is all that a successor would see.
+    // A confused ledger may grant it all the same; the mark of its question stands in the log.
     assert!(book.granted(ask.lease, &path, money(100), second(0)));
+    assert_eq!(book.reserve(&path, money(1), second(0)), Some(ask.lease));
+    assert_eq!(book.reserve(&path, money(70), second(0)), None);
+    assert!(book.awaits_mark(&path, money(70)));
+    assert!(book.take_raises().pop().unwrap().mark > ask.mark.unwrap());
+}
+
+#[test]
+fn a_grant_whose_question_is_forgotten_is_of_no_use_before_a_new_mark() {
+    let (mut book, path) = (book(), path(&["a"]));
+    let mut ask = || {
+        let mut ask = book.ask(&path, money(30), None, second(0)).unwrap();
+        book.mark_asked(&mut ask);
+        book.refused(ask.lease, LeaseRefusal::InFlight, None);
+        ask.lease
+    };
+    let first = ask();
+    for _ in 0..1024 {
+        ask();
+    }
+    assert!(book.granted(first, &path, money(100), second(0)));
     assert_eq!(book.reserve(&path, money(1), second(0)), None);
     assert!(book.awaits_mark(&path, money(1)));
     let raise = book.take_raises().pop().unwrap();
+    assert_eq!(raise.mark, money(100), "it covers whatever its question stated");
     book.raised(raise, true);
-    assert_eq!(book.reserve(&path, money(1), second(0)), Some(ask.lease));
+    assert_eq!(book.reserve(&path, money(1), second(0)), Some(first));
 }
 
 proptest! {
