@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::table::{Entry, Names, PriceTable};
 use super::{Meters, Price, Rates, Tier};
@@ -16,12 +17,14 @@ use crate::money::Money;
 #[error("failed to read the price table: {0}")]
 pub struct PriceError(String);
 
+/// Entries are read one by one: all of them at once would take several times the file's size.
 #[derive(Deserialize)]
-struct FileTable {
+struct FileTable<'a> {
     date: String,
     #[serde(default)]
     fallback_providers: BTreeMap<String, Vec<String>>,
-    prices: Vec<FilePrice>,
+    #[serde(borrow)]
+    prices: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -64,9 +67,11 @@ struct FileVariant {
 
 /// Reads a table.
 pub(super) fn read(text: &str) -> Result<PriceTable, PriceError> {
-    let file: FileTable = serde_json::from_str(text).map_err(|error| PriceError(error.to_string()))?;
+    let wrong = |error: serde_json::Error| PriceError(error.to_string());
+    let file: FileTable<'_> = serde_json::from_str(text).map_err(wrong)?;
     let mut providers: BTreeMap<String, Names> = BTreeMap::new();
     for entry in file.prices {
+        let entry: FilePrice = serde_json::from_str(entry.get()).map_err(wrong)?;
         let names = providers.entry(entry.provider.clone()).or_default();
         add(names, entry, &file.date)?;
     }
