@@ -29,6 +29,7 @@ use crate::clock;
 use crate::config::{Config, JournalKind};
 use crate::exit::Outcome;
 use crate::publisher::Publisher;
+use crate::retention::records::Records;
 use crate::retention::{Keeper, Parts};
 use crate::secrets::{self, Secret};
 use crate::shelf::FolderShelf;
@@ -147,8 +148,19 @@ impl Running {
             ledger = Some((tokio::spawn(started.join()), stop));
         }
         let mut archiver = None;
-        if roles.ingest || roles.query {
+        if roles.ledger || roles.ingest || roles.query {
             let (store, prefix, place) = archive::open(config).context("failed to open the archive")?;
+            let records = Records {
+                store: Arc::clone(&store),
+                prefix: prefix.clone(),
+                journal: Arc::clone(&ports.journal),
+                query: query_config(config),
+                clock: Arc::clone(&clock),
+            };
+            admin.add_records(records.clone());
+            let keeps = roles.ingest || roles.own;
+            let log = keeps.then(|| archive::log_settings(config, &deployment, &clock, &authorities));
+            let log = log.transpose()?;
             if roles.ingest {
                 archive::refuse_careless(&store, &prefix).await.context("archive.url")?;
                 let seal_bytes = u64::from(config.archive.seal_mebibytes) << 20;
@@ -162,12 +174,11 @@ impl Running {
                     delta: config.archive.delta,
                     ..usual
                 };
-                let log = archive::log_settings(config, &deployment, &clock, &authorities)?;
                 let started = shared(Archiver::start(
                     Arc::clone(&ports.journal),
                     Arc::clone(&store),
                     settings,
-                    Some(log),
+                    log.clone(),
                 ));
                 admin.add_archiver(&started, place);
                 archiver = Some(started);
@@ -185,19 +196,16 @@ impl Running {
                 asked = Some(Arc::clone(&service));
                 admin.add_query(service, watch, &name, &token);
             }
-            if roles.ingest || roles.own {
+            if let Some(log) = log {
                 let recorder = deployment.recorder(Role::Archiver, &ports.outlet)?;
                 recorders.push(Arc::clone(&recorder));
                 admin.add_keeper(Keeper::new(Parts {
-                    store,
-                    prefix,
-                    log: archive::log_settings(config, &deployment, &clock, &authorities)?,
+                    records,
+                    log,
                     delta: config.archive.delta,
-                    journal: Arc::clone(&ports.journal),
                     history: Arc::clone(&ports.history),
                     recorder,
                     clock: Arc::clone(&clock),
-                    query: query_config(config),
                     asked,
                     vault: content::place(config)?,
                 }));

@@ -106,6 +106,10 @@ fn start(mut cluster: Cluster, door: &Door) -> Cluster {
         cluster.set(name, &quoted(&value));
     }
     cluster.set("shim.max_body_mebibytes", "1");
+    // What is captured lies encrypted in the bucket that is searched.
+    let archive = component("BURSAR_TEST_S3").unwrap();
+    cluster.set("content.capture", "true");
+    cluster.set("content.url", &quoted(&format!("{archive}/{}/content", cluster.prefix)));
     cluster.environment("CANARY_KEY", KEY);
     for (name, command, user) in ROLES {
         cluster.set("kafka.username", &quoted(user));
@@ -120,7 +124,7 @@ async fn the_product_runs_over_tls_with_one_user_for_each_role_and_leaks_nothing
     let (Some(door), Some(plain)) = (Door::find(), component("BURSAR_TEST_KAFKA")) else { return };
     let config = StandInConfig { api_key: Some(KEY.to_owned()), ..StandInConfig::default() };
     let provider = StandIn::start(config).await.unwrap();
-    let text = policy(&provider.base_url);
+    let text = policy(&provider.base_url) + "[content]\ncapture_teams = [\"red\"]\n";
     let cluster = Cluster::new(&plain);
     // An administrator makes the topics; no role may.
     let open = KafkaSettings::new(&plain, &cluster.prefix);
@@ -134,6 +138,7 @@ async fn the_product_runs_over_tls_with_one_user_for_each_role_and_leaks_nothing
         let key = cluster.place.key("red");
         let answer = serve(&cluster, &key);
         refuse(&cluster, &key);
+        erase(&cluster);
         (Arc::new(cluster), key, answer)
     })
     .await
@@ -208,6 +213,27 @@ fn refuse(cluster: &Cluster, key: &str) {
         let found = ["invalid_request", "model_not_found", "request_too_large"].map(count);
         (found.map(|it| it.unwrap_or_default().replace('"', "")) == ["2", "1", "1"]).then_some(())
     });
+}
+
+/// The ledger's process records an erasure, and asks the archive and the journal whether a hold speaks against it.
+fn erase(cluster: &Cluster) {
+    let place = &cluster.place;
+    let subject = wait_for("captured content", || {
+        let rows = place.sql("SELECT subject FROM requests WHERE kind = 'ContentKept'");
+        rows.first().and_then(|row| row["subject"].as_str()).map(str::to_owned)
+    });
+    let forget = || place.try_run(&["erase", "--subject", &subject, "--reason", "asked to be forgotten"]);
+    for (id, condition) in [("case-1", "team = 'blue'"), ("case-2", "team = 'red'")] {
+        place.run(&["holds", "place", "--where", condition, "--reason", "a case", "--id", id]);
+    }
+    let (ok, _, error) = forget();
+    assert!(
+        !ok && error.contains("case-2: a case, 1 of its requests") && !error.contains("case-1"),
+        "{error}"
+    );
+    place.run(&["holds", "release", "case-2", "--reason", "closed"]);
+    let (ok, out, error) = forget();
+    assert!(ok && out.contains("its data key is destroyed"), "{out}{error}");
 }
 
 async fn search_topics_and_bucket(reader: &Forger, prefix: &str, canaries: &[String]) {

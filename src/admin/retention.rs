@@ -62,8 +62,9 @@ async fn erase(
     let nothing =
         || Refusal(StatusCode::NOT_FOUND, "no content was ever captured here (content.url)".to_owned());
     let vault = control.vault.as_ref().ok_or_else(nothing)?;
-    let keeper = control.keeper.as_deref();
-    let key_destroyed = content::erase(publisher(&control)?, keeper, vault, body, &author.0).await?;
+    let publisher = publisher(&control)?;
+    let records = control.records.as_ref().ok_or_else(nothing)?;
+    let key_destroyed = content::erase(publisher, records, vault, body, &author.0).await?;
     Ok(Json(json!({"key_destroyed": key_destroyed})))
 }
 

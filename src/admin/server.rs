@@ -27,6 +27,7 @@ pub(crate) use shims::RetireRequest;
 use crate::exit::{Exit, Failure};
 use crate::publisher::{KeyRequest, Publisher};
 use crate::retention::Keeper;
+use crate::retention::records::Records;
 
 /// A credential of the admin port.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub(crate) struct Control {
     pub(crate) publisher: Option<Arc<Publisher>>,
     /// Retention of the archive.
     pub(crate) keeper: Option<Arc<Keeper>>,
+    /// What holds are asked of; there wherever policy is administered.
+    pub(crate) records: Option<Records>,
     /// Captured content, without the keys to read it.
     pub(crate) vault: Option<Arc<Vault>>,
     /// The ledger itself.

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context as _;
 use bursar_ingest::content::Vault;
 use bursar_query::QueryService;
 use bursar_schemas::facts::{Head, QueryRan, SubjectErased};
 use bursar_schemas::ids::RequestId;
 use bursar_schemas::policy::Hold;
 use bursar_schemas::position::Topic;
-use bursar_schemas::producer::Draft;
 use serde::Serialize;
 
+use super::Keeper;
 use super::holds::{Ruling, TOPICS};
-use super::{Keeper, LANE, PATIENCE};
+use super::records::Records;
 use crate::exit::{Failure, Outcome};
 use crate::publisher::Publisher;
 
@@ -106,10 +105,7 @@ pub(crate) async fn shown(keeper: &Keeper, request: &ShownRequest, by: &str) -> 
         rows: 1,
         duration_us: 0,
     };
-    let receipt = keeper.parts.recorder.record([Draft { lane: LANE, fact: fact.into() }])?;
-    let acknowledged = tokio::time::timeout(PATIENCE, receipt).await;
-    acknowledged.context("the journal did not acknowledge in time that it was shown")??;
-    Ok(())
+    keeper.record(fact.into(), "the journal did not acknowledge in time that it was shown").await
 }
 
 /// Whose content is to be made unreadable.
@@ -161,11 +157,11 @@ pub(super) async fn held(
     Ok(None)
 }
 
-/// Destroys a subject's data key and records it; true when there was one. Only a process that keeps the archive can look
-/// whether a hold speaks of the subject; any other one refuses while a hold stands.
+/// Destroys a subject's data key and records it; true when there was one. Refused while a hold speaks of the subject, or
+/// while one stands and the records cannot be asked.
 pub(crate) async fn erase(
     publisher: &Publisher,
-    keeper: Option<&Keeper>,
+    records: &Records,
     vault: &Vault,
     request: EraseRequest,
     author: &str,
@@ -177,9 +173,9 @@ pub(crate) async fn erase(
     let standing: Vec<&str> =
         ruling.holds.all().filter(|hold| hold.stands()).map(|hold| hold.hold.as_str()).collect();
     if !standing.is_empty() && !request.despite_holds {
-        let found = match keeper {
-            Some(keeper) => keeper.held(vault, &ruling, &request.subject).await?,
-            None => Some((standing.join(", "), "the archive is not asked from this process".to_owned())),
+        let found = match records.held(vault, &ruling, &request.subject).await {
+            Ok(found) => found,
+            Err(failure) => Some((standing.join(", "), format!("the archive cannot be asked: {failure}"))),
         };
         if let Some((hold, why)) = found {
             return Err(Failure::refused(format!(

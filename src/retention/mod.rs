@@ -7,6 +7,7 @@
 
 pub(crate) mod content;
 pub(crate) mod holds;
+pub(crate) mod records;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,23 +16,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bursar_ingest::archive::{Fate, Known, LogSettings, Logged, Remover, Segments, fate};
 use bursar_ingest::content::Vault;
-use bursar_query::{QueryConfig, QueryService, Range};
-use bursar_schemas::facts::{Head, RecordsRemoved};
+use bursar_query::{QueryService, Range};
+use bursar_schemas::facts::{Fact, Head, RecordsRemoved};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::policy::Retention;
 use bursar_schemas::ports::{Journal, JournalError};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::{Draft, Recorder};
-use object_store::ObjectStore;
-use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::exit::{Failure, Outcome};
-use content::{Contents, Keeps};
+use content::Contents;
 use holds::Ruling;
+use records::Records;
 
 /// How long a fact may take to be acknowledged.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -109,17 +108,15 @@ pub(crate) struct Applied {
 
 /// What the retention of one archive needs.
 pub(crate) struct Parts {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) prefix: Path,
+    /// The archive, and the journal beside it.
+    pub(crate) records: Records,
     pub(crate) log: LogSettings,
     /// Whether Delta tables are kept.
     pub(crate) delta: bool,
-    pub(crate) journal: Arc<dyn Journal>,
-    /// The same, reaching back into the archive: the holds and the policy in force are folded from it.
+    /// The journal, reaching back into the archive: the holds and the policy in force are folded from it.
     pub(crate) history: Arc<dyn Journal>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) clock: Clock,
-    pub(crate) query: QueryConfig,
     /// The query service beside it, which is told when records are gone.
     pub(crate) asked: Option<Arc<QueryService>>,
     /// Captured content, without the keys to read it.
@@ -140,28 +137,16 @@ impl Keeper {
 
     fn remover(&self) -> Remover {
         let parts = &self.parts;
-        let segments = Segments::new(Arc::clone(&parts.store), parts.prefix.clone());
+        let segments = Segments::new(Arc::clone(&parts.records.store), parts.records.prefix.clone());
         let remover = Remover::new(segments, parts.log.clone());
         if parts.delta { remover.with_delta(Arc::clone(&parts.log.clock)) } else { remover }
     }
 
-    /// Sealed records alone, without a tail and without recording.
-    async fn sealed(&self) -> Outcome<QueryService> {
-        let config = QueryConfig { listing: Duration::from_secs(3600), ..self.parts.query.clone() };
-        self.asked(config, None).await
-    }
-
-    async fn asked(&self, config: QueryConfig, tail: Option<Arc<dyn Journal>>) -> Outcome<QueryService> {
-        let parts = &self.parts;
-        let store = Arc::new(PrefixStore::new(Arc::clone(&parts.store), parts.prefix.clone()));
-        Ok(QueryService::open(config, store, tail, None, Arc::clone(&parts.clock)).await?)
-    }
-
-    /// A hold that speaks of a subject's captured content, and why; the tail is asked, too.
-    pub(crate) async fn held(&self, vault: &Vault, ruling: &Ruling, subject: &str) -> Outcome<Keeps> {
-        let parts = &self.parts;
-        let service = self.asked(parts.query.clone(), Some(Arc::clone(&parts.journal))).await?;
-        content::held(vault, ruling, &service, subject).await
+    /// Puts a fact on the record; `otherwise` says what it means when that is not acknowledged in time.
+    async fn record(&self, fact: Fact, otherwise: &'static str) -> Outcome {
+        let receipt = self.parts.recorder.record([Draft { lane: LANE, fact }])?;
+        tokio::time::timeout(PATIENCE, receipt).await.context(otherwise)??;
+        Ok(())
     }
 
     /// What is past its retention, and what becomes of it.
@@ -170,14 +155,14 @@ impl Keeper {
         let ruling = Ruling::read(&*self.parts.history).await?;
         let mut remover = self.remover();
         let logged = remover.logged().await?;
-        let sealed = self.sealed().await?;
+        let sealed = self.parts.records.sealed().await?;
         let mut survey = Survey {
             policy_version: ruling.policy.version,
             classes: classes(&ruling.policy.document.retention),
             past: Vec::new(),
             content: self.contents(&ruling, &sealed, false).await?,
         };
-        let mut journal = InJournal::new(&*self.parts.journal);
+        let mut journal = InJournal::new(&*self.parts.records.journal);
         for it in &logged {
             let fate = self.fate(it, &ruling, &mut journal).await?;
             let found = self.found(it, fate, &ruling, &remover, &sealed).await?;
@@ -193,10 +178,10 @@ impl Keeper {
         let mut ruling = Ruling::read(&*self.parts.history).await?;
         let mut remover = self.remover();
         let logged = remover.logged().await?;
-        let sealed = self.sealed().await?;
+        let sealed = self.parts.records.sealed().await?;
         let content = self.contents(&ruling, &sealed, true).await?;
         let mut applied = Applied { removed: Vec::new(), kept: Vec::new(), content };
-        let mut journal = InJournal::new(&*self.parts.journal);
+        let mut journal = InJournal::new(&*self.parts.records.journal);
         for it in &logged {
             // A hold that was placed meanwhile counts.
             ruling.read_on(&*self.parts.history).await?;
@@ -298,10 +283,8 @@ impl Keeper {
             retention_days: it.removal.as_ref().map_or(days, |(_, removal)| removal.retention_days),
             author: by.to_owned(),
         };
-        let receipt = self.parts.recorder.record([Draft { lane: LANE, fact: fact.into() }])?;
-        tokio::time::timeout(PATIENCE, receipt).await.context(
-            "the journal did not acknowledge the removal in time; nothing was removed, try again",
-        )??;
+        let otherwise = "the journal did not acknowledge the removal in time; nothing was removed, try again";
+        self.record(fact.into(), otherwise).await?;
         remover.finish(it, leaf).await?;
         tracing::info!(object = manifest.key, rows = manifest.rows, by, "removed under retention");
         Ok(())

@@ -20,6 +20,7 @@ use crate::admin::server::{Control, Credential, Probe, alert_row, router, time};
 use crate::alerts::Messenger;
 use crate::publisher::Publisher;
 use crate::retention::Keeper;
+use crate::retention::records::Records;
 use crate::secrets::Secret;
 
 /// A running admin port.
@@ -151,6 +152,10 @@ impl Parts {
 
     pub(crate) fn add_vault(&mut self, vault: Option<Vault>) {
         self.control.vault = vault.map(Arc::new);
+    }
+
+    pub(crate) fn add_records(&mut self, records: Records) {
+        self.control.records = Some(records);
     }
 
     pub(crate) fn add_keeper(&mut self, keeper: Keeper) {
