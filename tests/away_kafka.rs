@@ -190,7 +190,7 @@ fn check(
         (open.is_empty() && billed.iter().all(|it| opened.contains(it.as_str()))).then_some(())
     });
     let book = wait_for("the ledger to have read everything", || {
-        let book = oracle::fold(&cluster.place, broker.bootstrap(), &cluster.prefix)?;
+        let book = oracle::fold(broker.bootstrap(), &cluster.prefix)?;
         oracle::agrees(&cluster.place, &book).then_some(book)
     });
     oracle::must_hold(&cluster.place, &book);

@@ -214,7 +214,7 @@ fn check(
     assert!(served.is_subset(&billed), "an answer came from nowhere");
 
     let book = wait_for("the ledger to have read everything", || {
-        let book = oracle::fold(&cluster.place, broker.bootstrap(), &cluster.prefix)?;
+        let book = oracle::fold(broker.bootstrap(), &cluster.prefix)?;
         oracle::agrees(&cluster.place, &book).then_some(book)
     });
     oracle::must_hold(&cluster.place, &book);

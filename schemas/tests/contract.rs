@@ -10,7 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::PathBuf;
 
@@ -21,6 +21,9 @@ use bursar_schemas::facts::Fact;
 use bursar_schemas::ids::hex;
 use bursar_schemas::{samples, wire};
 use proptest::prelude::*;
+
+/// Says which schema each id stands for.
+const IDS: &str = "ids.json";
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -62,7 +65,12 @@ fn schemas_are_the_checked_in_ones() {
         let text = serde_json::to_string_pretty(&Fact::schema(*id).unwrap()).unwrap() + "\n";
         check(&folder("avro").join(format!("{kind}.avsc")), &text);
     }
-    let kinds = Fact::KINDS.iter().map(|(kind, ..)| format!("{kind}.avsc")).collect();
+    // Readers in other languages find a record's schema by the id that it carries.
+    let ids: BTreeMap<u32, &str> = Fact::KINDS.iter().map(|(kind, id, _)| (*id, *kind)).collect();
+    assert_eq!(ids.len(), Fact::KINDS.len(), "an id stands for two kinds");
+    check(&folder("avro").join(IDS), &(serde_json::to_string_pretty(&ids).unwrap() + "\n"));
+    let kinds = Fact::KINDS.iter().map(|(kind, ..)| format!("{kind}.avsc"));
+    let kinds = kinds.chain([IDS.to_owned()]).collect();
     assert_eq!(files("avro"), kinds, "a schema without its kind, or a kind without its schema");
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use bursar_schemas::facts::Fact;
 use serde_json::Value;
 
 use crate::harness::{Place, component, pico};
@@ -35,16 +34,12 @@ pub fn number(value: &Value) -> i64 {
 }
 
 /// What the naive fold makes of the topics; none where Python is not there.
-pub fn fold(place: &Place, bootstrap: &str, prefix: &str) -> Option<Value> {
+pub fn fold(bootstrap: &str, prefix: &str) -> Option<Value> {
     let python = component("BURSAR_TEST_PYTHON")?;
-    let kinds: BTreeMap<String, &str> =
-        Fact::KINDS.iter().map(|(name, id, _)| (id.to_string(), *name)).collect();
-    let kinds = place.write("kinds.json", &serde_json::to_string(&kinds).unwrap());
     let root = env!("CARGO_MANIFEST_DIR");
     let run = Command::new(python)
         .arg(format!("{root}/tests/oracle/fold.py"))
         .args([bootstrap, prefix])
-        .arg(kinds)
         .arg(format!("{root}/schemas/avro"))
         .output()
         .unwrap();

@@ -1,9 +1,9 @@
 """A second, naive reading of the five topics, for comparison with the ledger's and the query service's.
 
-usage: fold.py BOOTSTRAP PREFIX KINDS.json AVRO_FOLDER
+usage: fold.py BOOTSTRAP PREFIX AVRO_FOLDER
 
-Reads every topic with librdkafka and decodes with fastavro by the checked-in schemas; KINDS.json maps schema ids to
-their names. Prints one JSON object: accounts with limit, settled, reserved and committed in pico-dollars (decimal
+Reads every topic with librdkafka and decodes with fastavro by the checked-in schemas, whose ids.json maps ids to
+them. Prints one JSON object: accounts with limit, settled, reserved and committed in pico-dollars (decimal
 strings), counts of requests, and `faults`: whatever breaks a rule of hard budgets, which must be empty.
 Integer arithmetic throughout.
 """
@@ -54,9 +54,9 @@ def records(bootstrap: str, topic: str):
 
 
 class Reader:
-    def __init__(self, bootstrap: str, prefix: str, kinds: str, folder: str):
+    def __init__(self, bootstrap: str, prefix: str, folder: str):
         self.bootstrap, self.prefix = bootstrap, prefix
-        self.names = {int(key): name for key, name in json.loads(pathlib.Path(kinds).read_text()).items()}
+        self.names = {int(key): name for key, name in json.loads((pathlib.Path(folder) / "ids.json").read_text()).items()}
         self.schemas = {
             name: fastavro.parse_schema(json.loads((pathlib.Path(folder) / f"{name}.avsc").read_text()))
             for name in self.names.values()
@@ -229,6 +229,6 @@ def main(bootstrap: str, prefix: str, kinds: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
     main(*sys.argv[1:])
