@@ -290,7 +290,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "KEY|FILE")]
     pub(crate) key: Vec<String>,
     /// Public key of a witness, or a file with such keys; may be repeated. It must have cosigned a checkpoint of the
-    /// archive: what it had seen by then cannot have been cut off.
+    /// archive: what it had seen by then cannot have been cut off. With --bundle it must have cosigned its checkpoint.
     #[arg(long, value_name = "KEY|FILE")]
     pub(crate) witness: Vec<String>,
     /// A signed checkpoint kept outside the archive, which the archive must contain.
@@ -302,8 +302,11 @@ pub(crate) struct Verify {
     /// Look into so many segments alone, drawn by the newest root.
     #[arg(long, value_name = "N")]
     pub(crate) sample: Option<usize>,
+    /// Make the columns that queries read anew from the records, too; takes a few times as long.
+    #[arg(long)]
+    pub(crate) columns: bool,
     /// Check the evidence of one request instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["archive", "witness", "trusted_checkpoint", "since", "sample"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["archive", "trusted_checkpoint", "since", "sample", "columns"])]
     pub(crate) bundle: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]

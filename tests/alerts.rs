@@ -210,7 +210,7 @@ async fn an_alert_is_posted_until_it_is_taken_and_never_after() {
         assert_eq!(listed(&place, 95).len(), 3);
         check_all(&place, &receiver);
         up.stop();
-        let said = place.run(&["verify"]);
+        let said = place.run(&["verify", "--columns"]);
         assert!(!said.contains("unacceptable"), "{said}");
         check_silence(&place, &address);
     })

@@ -112,7 +112,7 @@ impl World {
             "SELECT reason FROM limits WHERE kind = 'LeaseCredited' AND reason = '{reason}' AND NOT duplicate"
         );
         assert_eq!(self.place.sql(&credit).len(), 1);
-        wait_for("the archive to hold", || self.place.try_run(&["verify"]).0.then_some(()));
+        wait_for("the archive to hold", || self.place.try_run(&["verify", "--columns"]).0.then_some(()));
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) async fn run(place: &Place, prove: Prove) -> Outcome {
     let request: RequestId = prove.request.replace('-', "").parse().map_err(Failure::usage)?;
     let keys = keys(place, &prove.key)?;
     let store = open(place, prove.archive.as_deref())?;
-    let options = VerifyOptions { keys, trusted: None, since_us: None, sample: None, progress: None };
+    let options = VerifyOptions { keys, ..VerifyOptions::default() };
     let bundle = evidence::prove(store, &options, request).await?;
     let file = prove.out.unwrap_or_else(|| PathBuf::from(format!("request-{request}.evidence.json")));
     std::fs::write(&file, serde_json::to_string_pretty(&bundle)? + "\n")

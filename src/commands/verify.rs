@@ -23,15 +23,15 @@ const EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(place: &Place, verify: Verify) -> Outcome {
     let mut keys = keys(place, &verify.key)?;
+    keys.extend(witnesses(&verify.witness)?);
     if let Some(file) = &verify.bundle {
         return bundle(file, &keys, verify.json);
     }
-    keys.extend(witnesses(&verify.witness)?);
     let store = open(place, verify.archive.as_deref())?;
     let trusted = verify.trusted_checkpoint.as_deref().map(read).transpose()?;
     let since_us = verify.since.as_deref().map(instant).transpose()?;
-    let options =
-        VerifyOptions { keys, trusted, since_us, sample: verify.sample, progress: Some(progress()) };
+    let (sample, columns) = (verify.sample, verify.columns);
+    let options = VerifyOptions { keys, trusted, since_us, sample, columns, progress: Some(progress()) };
     let report = evidence::verify(store, &options).await?;
     if verify.json {
         print::out(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;

@@ -30,7 +30,7 @@ fn kept(place: &Place) -> Vec<Value> {
 }
 
 fn verified(place: &Place) {
-    wait_for("the archive to hold", || place.try_run(&["verify"]).0.then_some(()));
+    wait_for("the archive to hold", || place.try_run(&["verify", "--columns"]).0.then_some(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -313,8 +313,7 @@ impl Copy {
     }
 
     pub async fn verify_with(&self, change: impl FnOnce(&mut VerifyOptions)) -> Report {
-        let mut options =
-            VerifyOptions { keys: vec![key()], trusted: None, since_us: None, sample: None, progress: None };
+        let mut options = VerifyOptions { keys: vec![key()], ..VerifyOptions::default() };
         change(&mut options);
         let (store, _) = open_store(self.root.to_str().unwrap()).unwrap();
         verify(store, &options).await.unwrap()

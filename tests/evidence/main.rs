@@ -11,6 +11,7 @@
 mod harness;
 
 mod bundle;
+mod columns;
 mod content;
 mod delta;
 mod fixture;

@@ -20,6 +20,22 @@ fn oracle() -> String {
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/evidence.py").to_owned()
 }
 
+/// Follows a bundle's own recipe, in Python; the kinds of its facts, or none where Python is not there.
+///
+/// # Errors
+/// What does not hold.
+pub fn follow_recipe(bundle: &Path, keys: &[String]) -> Option<Result<Vec<String>, String>> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut command = Command::new(component("BURSAR_TEST_PYTHON")?);
+    command.arg(format!("{root}/tests/oracle/bundle.py")).arg(bundle).arg(format!("{root}/schemas/avro"));
+    let output = command.args(keys).output().unwrap();
+    if !output.status.success() {
+        return Some(Err(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    Some(Ok(serde_json::from_value(said["proved"].clone()).unwrap()))
+}
+
 /// Holds an archive to what other readers say of it: rows, proven facts and the newest checkpoint.
 pub fn ask_others(archive: &Path, key: &Path, leaves: u64, rows: u64, proven: u64) {
     let Some(answer) = python(&[&oracle(), archive.to_str().unwrap(), key.to_str().unwrap()]) else { return };
@@ -143,7 +159,7 @@ fn the_product_proves_what_it_did() {
     let log_pub = place.data().join("log.pub");
     assert_eq!(mode(&place.data().join("log.key")), 0o600);
     let archive = place.data().join("archive");
-    let report: Value = serde_json::from_str(&place.run(&["verify", "--json"])).unwrap();
+    let report: Value = serde_json::from_str(&place.run(&["verify", "--columns", "--json"])).unwrap();
     assert_eq!(report["complete"], true, "{report:#}");
     let number = |name: &str| report[name].as_u64().unwrap();
     ask_others(&archive, &log_pub, number("leaves"), number("rows"), number("proven_facts"));
@@ -156,6 +172,10 @@ fn the_product_proves_what_it_did() {
     let bundle = place.data().join("e.json");
     let text = place.run(&["verify", "--bundle", bundle.to_str().unwrap(), "--key", log_pub]);
     assert!(text.contains(&id) && text.contains("RequestRefused"), "{text}");
+    let keys = [std::fs::read_to_string(log_pub).unwrap().trim().to_owned()];
+    if let Some(proved) = follow_recipe(&bundle, &keys) {
+        assert_eq!(proved.unwrap(), ["RequestRefused"]);
+    }
 
     // What does not hold ends with 1, what cannot be asked with 2.
     let object = find(Path::new(archive), "parquet");
@@ -202,7 +222,7 @@ fn completeness(place: &Place) {
 }
 
 /// Asks for a model that is not there; the refusal names the request.
-fn call(place: &Place, key: &str) -> String {
+pub fn call(place: &Place, key: &str) -> String {
     let body = "{\"model\":\"no-such-model\",\"messages\":[]}";
     let mut stream = std::net::TcpStream::connect(place.shim).unwrap();
     let request = format!(

@@ -50,8 +50,7 @@ async fn what_was_removed_is_told_and_the_rest_still_holds() {
 async fn evidence_of_a_request_says_what_could_not_be_searched() {
     let (world, request) = World::honest().await;
     remove(&world, "requests").await;
-    let options =
-        VerifyOptions { keys: vec![key()], trusted: None, since_us: None, sample: None, progress: None };
+    let options = VerifyOptions { keys: vec![key()], ..VerifyOptions::default() };
     let (store, _) = open_store(world.archive().to_str().unwrap()).unwrap();
     let bundle = prove(store, &options, request).await.unwrap();
     assert_eq!((bundle.facts.len(), bundle.scanned.removed), (4, 1), "{:?}", bundle.scanned);

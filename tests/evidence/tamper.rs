@@ -37,7 +37,7 @@ async fn an_honest_archive_holds_and_says_how_far() {
     let (store, _) = open_store(world.archive().to_str().unwrap()).unwrap();
     let keys = vec![key(), witness.clone()];
     let trusted = Some(note.clone().into_bytes());
-    let options = VerifyOptions { keys, trusted, since_us: None, sample: None, progress: None };
+    let options = VerifyOptions { keys, trusted, ..VerifyOptions::default() };
     assert!(verify(store, &options).await.is_err(), "a checkpoint that no witness has seen was trusted");
     let sample = world.copy().verify_with(|options| options.sample = Some(3)).await;
     assert!(sample.holds() && !sample.complete && sample.segments_checked == 3, "{}", sample.to_text());

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::fixture::{Copy, World, assert_named};
 use super::harness::{Place, component, get, wait_for};
-use super::product::ask_others;
+use super::product::{ask_others, call, follow_recipe};
 
 const AT: u64 = 1_793_800_000;
 
 /// Has a witness cosign the checkpoint of a size in a copy; the witness's key, and the object's name.
-fn cosign(copy: &Copy, size: u64) -> (VerifierKey, String) {
+pub(crate) fn cosign(copy: &Copy, size: u64) -> (VerifierKey, String) {
     let witness = SignerKey::new("witness.example", &[3; 32]).unwrap();
     let note = String::from_utf8(copy.read(&checkpoint_key(size))).unwrap();
     let text = note.split_once("\n\n").unwrap().0.to_owned() + "\n";
@@ -25,7 +25,7 @@ fn cosign(copy: &Copy, size: u64) -> (VerifierKey, String) {
 }
 
 /// Sizes of the checkpoints that are kept.
-fn sizes(copy: &Copy) -> Vec<u64> {
+pub(crate) fn sizes(copy: &Copy) -> Vec<u64> {
     let names = copy.names().into_iter();
     names.filter_map(|it| it.strip_prefix("log/checkpoints/").map(|size| size.parse().unwrap())).collect()
 }
@@ -202,6 +202,7 @@ fn a_real_witness_cosigns_what_the_product_seals_and_refuses_a_rollback() {
     });
     witness.run(&["start"]);
     let second = cosigned_above(&place, &witness, first + 1);
+    evidence_of_a_request(&place, &witness);
     up.stop();
     let leaves = checked(&place, &witness);
     assert!(leaves >= second, "{leaves}");
@@ -219,6 +220,26 @@ fn a_real_witness_cosigns_what_the_product_seals_and_refuses_a_rollback() {
     let up = place.up();
     fault(&place, &witness, &["was rolled back: the witness has cosigned", "contradicts the witness"]);
     up.stop();
+}
+
+/// The evidence of a request shows that the witness saw the same history.
+fn evidence_of_a_request(place: &Place, witness: &Real) {
+    let request = call(place, "bk-unknown");
+    let bundle = place.data().join("e.json");
+    let (file, log_pub) = (bundle.to_str().unwrap(), place.data().join("log.pub"));
+    let log_key = std::fs::read_to_string(&log_pub).unwrap().trim().to_owned();
+    let text = wait_for("a cosigned bundle", || {
+        if !place.try_run(&["prove", &request, "--out", file]).0 {
+            return None;
+        }
+        let checked = ["verify", "--bundle", file, "--key", &log_key, "--witness", &witness.key];
+        let (holds, text, _) = place.try_run(&checked);
+        holds.then_some(text)
+    });
+    assert!(text.contains(&format!("was cosigned by {}", witness.name())), "{text}");
+    if let Some(proved) = follow_recipe(&bundle, &[log_key, witness.key.clone()]) {
+        assert_eq!(proved.unwrap(), ["RequestRefused"]);
+    }
 }
 
 /// What `verify` says of the cosigned archive, and the leaves that the witness has cosigned.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use bursar_schemas::evidence::{Checkpoint, Leaf, Manifest, Proof, VerifierKey, verify_inclusion};
+use bursar_schemas::evidence::{
+    Checkpoint, Kind, Leaf, Manifest, Note, Proof, VerifierKey, verify_inclusion,
+};
 use bursar_schemas::facts::Fact;
 use bursar_schemas::ids::{Digest, RequestId, hex};
 use bursar_schemas::merkle::leaf_hash;
@@ -11,21 +13,25 @@ use bursar_schemas::wire;
 use serde::{Deserialize, Serialize};
 
 use super::EvidenceError;
-use super::report::time;
+use super::log::Words;
+use super::report::{Witnessed, time};
 
 /// What a bundle says that it is.
 pub(super) const FORMAT: &str = "bursar-evidence/v1";
 
 /// How a reader without this program checks a bundle.
-pub(super) const RECIPE: [&str; 6] = [
+pub(super) const RECIPE: [&str; 7] = [
     "Take the log's verifier key from outside this file: NAME+ID+base64(0x01 and 32 bytes of an Ed25519 key).",
     "Each segment's `proof` is a C2SP .tlog-proof file: check its checkpoint's signature with that key (the text up \
      to and with the line feed before the empty line), then hash SHA-256(0x00, `manifest`) up along its path \
      (SHA-256(0x01, left, right), RFC 9162 section 2.1.3.2) to the root in the checkpoint's third line.",
     "The manifest's `rows_root` is the same kind of root over the segment's records: for each fact hash \
-     SHA-256(0x00, `value` from hexadecimal digits) up along `path`, as leaf `row` of `rows`, to that root.",
+     SHA-256(0x00, `value` from hexadecimal digits) up along `path`, as leaf `row` of `rows`, to that root. Its `offset` is \
+     the manifest's `first` plus `row`, and larger by at most what `last` - `first` + 1 is larger than `rows`.",
     "`value` is a zero byte, the Avro schema's id as four big-endian bytes, then the Avro datum; the schemas are \
-     part of the product (schemas/avro) and their fingerprint is in the manifest.",
+     part of the product (schemas/avro, ids.json says which one an id means) and their fingerprint is in the manifest.",
+    "A witness's line in the checkpoint is an Ed25519 signature of `cosignature/v1`, a line `time SECONDS` and the text; \
+     its 4 bytes of key id are followed by the seconds in 8 bytes (C2SP tlog-cosignature). Take its key from outside, too.",
     "`scanned` says which part of the log was searched for the request. To repeat the search, run `bursar prove` on \
      the archive, or filter the Parquet files' column `request`.",
     "`bursar verify --bundle FILE --key KEY` does all of this.",
@@ -90,7 +96,7 @@ pub struct Bundle {
     pub format: String,
     /// The request.
     pub request: RequestId,
-    /// The signed checkpoint, word for word.
+    /// The signed checkpoint, word for word, with the lines of the witnesses that had cosigned it.
     pub checkpoint: String,
     /// Segments that its facts stand in.
     pub segments: Vec<ProvenSegment>,
@@ -115,6 +121,8 @@ pub struct BundleReport {
     pub facts: Vec<String>,
     /// The checkpoint's size.
     pub leaves: u64,
+    /// What the witnesses say whose keys were given.
+    pub witnesses: Vec<Witnessed>,
     /// What the result means.
     pub verdict: Vec<String>,
 }
@@ -164,11 +172,11 @@ pub fn verify_bundle(text: &[u8], keys: &[VerifierKey]) -> Result<BundleReport, 
         return Err(EvidenceError::Bundle(format!("its format is {:?}", bundle.format)));
     }
     let mut faults = Vec::new();
-    let checkpoint = match Checkpoint::open(bundle.checkpoint.as_bytes(), keys) {
-        Ok((checkpoint, _)) => Some(checkpoint),
+    let (checkpoint, note) = match Checkpoint::open(bundle.checkpoint.as_bytes(), keys) {
+        Ok((checkpoint, note)) => (Some(checkpoint), Some(note)),
         Err(error) => {
             faults.push(format!("its checkpoint: {error}"));
-            None
+            (None, None)
         }
     };
     let manifests: Vec<Option<Manifest>> = (0..)
@@ -207,7 +215,47 @@ pub fn verify_bundle(text: &[u8], keys: &[VerifierKey]) -> Result<BundleReport, 
     if bundle.scanned.leaves != leaves {
         faults.push(format!("{} leaves were searched, its checkpoint has {leaves}", bundle.scanned.leaves));
     }
-    Ok(report(&bundle, faults, facts, leaves))
+    let witnesses = match (&checkpoint, &note) {
+        (Some(checkpoint), Some(note)) => cosigned(note, checkpoint.size, keys, &mut faults),
+        _ => Vec::new(),
+    };
+    let mut report = report(&bundle, faults, facts, leaves);
+    report.verdict.push(witnessed(&witnesses, note.as_ref(), keys));
+    report.witnesses = witnesses;
+    Ok(report)
+}
+
+/// What each witness says whose key was given; one that says nothing is a fault, since somebody counts on it.
+fn cosigned(note: &Note, size: u64, keys: &[VerifierKey], faults: &mut Vec<String>) -> Vec<Witnessed> {
+    let mut words = Words::default();
+    words.take(note, size, keys);
+    let mut witnesses = Vec::new();
+    for key in keys.iter().filter(|key| key.kind() == Kind::Cosignature) {
+        match words.of(key) {
+            Some(witnessed) => witnesses.push(witnessed),
+            None => faults.push(format!("its checkpoint is not cosigned by {}", key.name())),
+        }
+    }
+    witnesses
+}
+
+/// What the witnesses' lines mean.
+fn witnessed(witnesses: &[Witnessed], note: Option<&Note>, keys: &[VerifierKey]) -> String {
+    if !witnesses.is_empty() {
+        let each: Vec<String> = witnesses.iter().map(|it| format!("{} at {}", it.name, it.at)).collect();
+        return format!(
+            "The checkpoint was cosigned by {}: they were shown no other history.",
+            each.join(", ")
+        );
+    }
+    let lines = note.map_or(&[][..], |note| &note.signatures);
+    let known = |id: &[u8; 4]| keys.iter().any(|key| key.id() == *id);
+    let others: Vec<&str> =
+        lines.iter().filter(|line| !known(&line.id)).map(|line| line.name.as_str()).collect();
+    if others.is_empty() {
+        return "No witness has cosigned the checkpoint: only the log's own key stands for it.".to_owned();
+    }
+    format!("Not looked at are the lines of {}: no such key was given (--witness).", others.join(", "))
 }
 
 fn report(bundle: &Bundle, faults: Vec<String>, facts: Vec<String>, leaves: u64) -> BundleReport {
@@ -229,7 +277,8 @@ fn report(bundle: &Bundle, faults: Vec<String>, facts: Vec<String>, leaves: u64)
             scanned.until_us.map_or_else(|| "no time".to_owned(), time)
         ),
     ];
-    BundleReport { request: bundle.request, holds, faults, facts, leaves, verdict }
+    let witnesses = Vec::new();
+    BundleReport { request: bundle.request, holds, faults, facts, leaves, witnesses, verdict }
 }
 
 fn segment_of(

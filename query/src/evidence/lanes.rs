@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bursar_schemas::archive::{Footer, segment_key};
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::position::{Lane, Topic};
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
+use super::columns::Columns;
 use super::inventory::Inventory;
 use super::limits::{Attested, Causes, Refold};
 use super::log::{Log, Sealed, get};
@@ -36,6 +38,8 @@ struct Walk<'a> {
     attested: Attested,
     /// True when lanes are walked from their start to their end.
     whole: bool,
+    /// True when columns are made anew.
+    columns: bool,
 }
 
 /// Checks every lane that the log names, and that there is no other.
@@ -58,6 +62,7 @@ pub(super) async fn check(
         done: (AtomicU64::new(0), AtomicU64::new(0)),
         of,
         whole: options.sample.is_none() && options.since_us.is_none(),
+        columns: options.columns,
     };
     // What `limits` answers stands on `spend`, so that goes first.
     let mut causes: BTreeMap<u32, Causes> = BTreeMap::new();
@@ -100,8 +105,8 @@ fn chosen(log: &Log, options: &VerifyOptions) -> BTreeSet<u64> {
 
 /// What stands at a segment's name.
 enum Looked {
-    /// The segment.
-    Rows(Rows),
+    /// The segment, and its bytes.
+    Rows(Rows, Bytes),
     /// Its tombstone.
     Removed(Footer),
     /// Something else, or nothing.
@@ -114,6 +119,7 @@ struct State<'a> {
     refold: Option<Refold<'a>>,
     causes: Causes,
     attested: Attested,
+    columns: Columns,
     report: Report,
 }
 
@@ -134,6 +140,7 @@ impl Walk<'_> {
             refold: (lane.topic == Topic::Limits).then(|| Refold::new(lane, causes, &self.attested)),
             causes: Causes::new(self.whole),
             attested: Attested::default(),
+            columns: Columns::new(generation, lane),
             report: Report::default(),
         };
         if !self.whole {
@@ -152,6 +159,9 @@ impl Walk<'_> {
                 state.interrupt();
             }
             next = sealed.last.saturating_add(1);
+            if let (Looked::Rows(_, bytes), true) = (&looked, self.columns) {
+                state = state.compare(generation, sealed, bytes.clone()).await?;
+            }
             self.judge(generation, sealed, looked, &mut state);
         }
         let lives = self.log.lanes.keys().filter(|(_, other)| *other == lane).count();
@@ -175,7 +185,7 @@ impl Walk<'_> {
         let logged = sealed.clone();
         let removal = self.log.removals.get(&sealed.leaf).map(|(_, removal)| removal.clone());
         let work = move || match (check_segment(generation, lane, &logged, &bytes), removal) {
-            (Ok(rows), _) => Looked::Rows(rows),
+            (Ok(rows), _) => Looked::Rows(rows, bytes),
             (Err(Fault::Altered { .. }), Some(removal)) => match check_tombstone(&removal, &bytes) {
                 Ok(footer) => Looked::Removed(footer),
                 Err(fault) => Looked::Wrong(Some(fault)),
@@ -196,7 +206,7 @@ impl Walk<'_> {
         let key = segment_key(generation, state.producers.lane(), sealed.first);
         state.report.segments_checked += 1;
         let rows = match looked {
-            Looked::Rows(rows) => rows,
+            Looked::Rows(rows, _) => rows,
             Looked::Removed(footer) => {
                 if let Some((_, removal)) = self.log.removals.get(&sealed.leaf) {
                     state.report.remove(state.producers.lane(), removal, sealed.times_us);
@@ -228,7 +238,7 @@ impl Walk<'_> {
         if !rows.lost.is_empty() {
             state.interrupt();
         }
-        let State { producers, refold, causes, attested, report } = state;
+        let State { producers, refold, causes, attested, report, .. } = state;
         producers.take_all(rows.each(), report);
         if let Some(refold) = refold {
             rows.each().for_each(|(offset, value)| refold.take(offset, value, report));
@@ -243,6 +253,34 @@ impl Walk<'_> {
 }
 
 impl State<'_> {
+    /// Holds a segment's columns to its records, beside the runtime.
+    async fn compare(
+        mut self,
+        generation: Generation,
+        sealed: &Sealed,
+        bytes: Bytes,
+    ) -> Result<Self, EvidenceError> {
+        if !sealed.contract {
+            self.report.columns_of_others += 1;
+            self.columns.interrupt();
+            return Ok(self);
+        }
+        let mut columns = self.columns;
+        let work = move || {
+            let outcome = columns.check(&bytes);
+            (columns, outcome)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        let (columns, outcome) = done.map_err(|error| EvidenceError::Broken(error.to_string()))?;
+        self.columns = columns;
+        self.report.columns_checked += 1;
+        if let Err(detail) = outcome {
+            let key = segment_key(generation, self.producers.lane(), sealed.first);
+            self.report.add(Kind::Altered, key, detail);
+        }
+        Ok(self)
+    }
+
     fn lose(&mut self, key: &str, lost: &[(u64, u64)]) {
         for (first, last) in lost {
             let detail = format!("offsets {first} to {last} were gone before they could be sealed");
@@ -253,6 +291,7 @@ impl State<'_> {
     /// Records that were removed: their footer says where each producer's numbers go on.
     fn pass_over(&mut self, footer: &Footer) {
         self.producers.pass_over(footer);
+        self.columns.pass_over(&footer.producers);
         self.causes.whole = false;
         if let Some(refold) = &mut self.refold {
             refold.interrupt(&mut self.report);
@@ -261,6 +300,7 @@ impl State<'_> {
 
     fn interrupt(&mut self) {
         self.producers.interrupt();
+        self.columns.interrupt();
         self.causes.whole = false;
         if let Some(refold) = &mut self.refold {
             refold.interrupt(&mut self.report);

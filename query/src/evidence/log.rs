@@ -23,7 +23,7 @@ use super::{EvidenceError, VerifyOptions};
 mod checkpoints;
 mod leaves;
 
-use self::checkpoints::Words;
+pub(super) use self::checkpoints::{Words, with_witnesses};
 
 /// Objects read at the same time.
 const READS: usize = 16;
@@ -42,6 +42,8 @@ pub(super) struct Sealed {
     pub(super) sha256: Digest,
     pub(super) rows_root: Digest,
     pub(super) times_us: Option<(i64, i64)>,
+    /// True when its schemas are those of this program.
+    pub(super) contract: bool,
 }
 
 /// What the leaves say.

@@ -8,6 +8,7 @@
 //! | `segment` | one object: its hash, its footer, its rows' root |
 //! | `producers` | numbers, running hashes, certificates and signed heads of each producer |
 //! | `limits` | the fold of `limits`, and what each record of it answers |
+//! | `columns` | a segment's columns, made anew from its records |
 //! | `lanes` | the chains of segments, walked in order |
 //! | `report` | what was found, for people and for programs |
 //! | `prove`, `bundle` | evidence of one request, written and checked |
@@ -16,6 +17,7 @@
 //! Invariant: memory grows with the number of segments by some two hundred bytes each, never with their rows.
 
 mod bundle;
+mod columns;
 mod inventory;
 mod lanes;
 mod limits;
@@ -91,7 +93,7 @@ pub struct Progress {
 pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// What to check, and what to believe.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct VerifyOptions {
     /// Keys that may have signed the log, and witnesses'; they come from outside the archive.
     pub keys: Vec<VerifierKey>,
@@ -101,6 +103,8 @@ pub struct VerifyOptions {
     pub since_us: Option<i64>,
     /// Look into so many segments alone.
     pub sample: Option<usize>,
+    /// Make each segment's columns anew from its records, too.
+    pub columns: bool,
     /// Told how far the check has come.
     pub progress: Option<OnProgress>,
 }

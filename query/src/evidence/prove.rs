@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bursar_schemas::archive::segment_key;
-use bursar_schemas::evidence::{Proof, checkpoint_key, inclusion_proof, leaf_key};
+use bursar_schemas::evidence::{Proof, inclusion_proof, leaf_key};
 use bursar_schemas::ids::{Digest, Generation, RequestId, hex};
 use bursar_schemas::merkle::leaf_hash;
 use bursar_schemas::position::{Lane, Topic};
@@ -82,7 +82,8 @@ fn speaks_of_requests(topic: Topic) -> bool {
     matches!(topic, Topic::Requests | Topic::Routes | Topic::Spend)
 }
 
-/// Every fact of a request, with proofs that lead to the newest checkpoint that one of the keys has signed.
+/// Every fact of a request, with proofs that lead to the newest checkpoint that one of the keys has signed, as it was
+/// cosigned by then.
 ///
 /// # Errors
 /// When the store fails, the archive is damaged where it matters, or nothing is known of the request.
@@ -100,9 +101,7 @@ pub async fn prove(
         return Err(EvidenceError::Damaged(what));
     }
     let newest = log.newest.as_ref().ok_or_else(|| EvidenceError::NoLog("no checkpoint".to_owned()))?;
-    let note = get(&store, &checkpoint_key(newest.size)).await?.unwrap_or_default();
-    let checkpoint =
-        String::from_utf8(note.to_vec()).map_err(|error| EvidenceError::NoLog(error.to_string()))?;
+    let checkpoint = log::with_witnesses(&store, &inventory, newest.size).await?.to_text();
     let prover = Prover { store: &store, hashes: &log.hashes, checkpoint: checkpoint.clone(), request };
     let mut scanned = Scanned { leaves: newest.size, until_us: log.last_at_us, ..Scanned::default() };
     let (mut segments, mut facts) = (Vec::new(), Vec::new());

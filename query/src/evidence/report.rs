@@ -162,6 +162,10 @@ pub struct Report {
     pub segments: u64,
     /// Segments looked into.
     pub segments_checked: u64,
+    /// Of these, those whose columns were made anew from their records.
+    pub columns_checked: u64,
+    /// Of these, those whose columns were not, as they are of another version's schemas.
+    pub columns_of_others: u64,
     /// Rows looked at.
     pub rows: u64,
     /// Bytes of the segments looked into.
@@ -219,6 +223,8 @@ impl Report {
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.segments_checked += other.segments_checked;
+        self.columns_checked += other.columns_checked;
+        self.columns_of_others += other.columns_of_others;
         self.proven_facts += other.proven_facts;
     }
 
@@ -261,6 +267,15 @@ impl Report {
                 self.segments_checked, self.segments
             ),
             (false, _) => format!("{} findings.", self.counts.values().sum::<u64>()),
+        });
+        self.verdict.push(match (options.columns, self.columns_of_others) {
+            (false, _) => "Records were checked, and not the columns beside them that queries read (--columns).".to_owned(),
+            (true, 0) => format!("The columns of {} segments were held to their records.", self.columns_checked),
+            (true, others) => format!(
+                "The columns of {} segments were held to their records; those of {others} more follow the schemas of \
+                 another version and were not.",
+                self.columns_checked
+            ),
         });
         self.verdict.push(match (&log.trusted, log.witnesses.newest()) {
             (Some(trusted), _) => format!(

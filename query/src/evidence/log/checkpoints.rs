@@ -20,13 +20,19 @@ pub(in crate::evidence) struct Words(BTreeMap<VerifierKey, (u64, u64)>);
 
 impl Words {
     /// Takes in the cosignatures that hold under the keys given.
-    pub(super) fn take(&mut self, note: &Note, size: u64, keys: &[VerifierKey]) {
+    pub(in crate::evidence) fn take(&mut self, note: &Note, size: u64, keys: &[VerifierKey]) {
         for (key, signature) in note.verify(keys).unwrap_or_default() {
             if let (KeyKind::Cosignature, Some(at)) = (key.kind(), signature.cosigned_at()) {
                 let word = self.0.entry(key.clone()).or_default();
                 *word = (*word).max((size, at));
             }
         }
+    }
+
+    /// What a witness says, where its key was given and it says anything.
+    pub(in crate::evidence) fn of(&self, key: &VerifierKey) -> Option<Witnessed> {
+        let (leaves, at) = self.0.get(key).copied()?;
+        Some(Witnessed { name: key.name().to_owned(), key: key.to_string(), leaves, at: seconds(at) })
     }
 
     /// What the witness that has seen most says: its name, leaves, seconds since 1970.
@@ -38,16 +44,34 @@ impl Words {
     /// Tells of each witness whose key is given; one that cosigned nothing is a finding, since somebody counts on it.
     pub(super) fn tell(&self, keys: &[VerifierKey], leaves: u64, report: &mut Report) {
         for key in keys.iter().filter(|key| key.kind() == KeyKind::Cosignature) {
-            let Some((size, at)) = self.0.get(key).copied() else {
+            let Some(witnessed) = self.of(key) else {
                 let detail = "no checkpoint of this archive is cosigned by it, so it excludes nothing";
                 report.add(Kind::Unwitnessed, key.name(), detail);
                 continue;
             };
-            let (name, at) = (key.name().to_owned(), seconds(at));
+            let Witnessed { name, leaves: size, at, .. } = &witnessed;
             report.note(format!("{name} cosigned {size} of {leaves} leaves, last at {at}"));
-            report.witnesses.push(Witnessed { name, key: key.to_string(), leaves: size, at });
+            report.witnesses.push(witnessed);
         }
     }
+}
+
+/// The checkpoint that is kept for a size, with the line of each witness that cosigned it.
+pub(in crate::evidence) async fn with_witnesses(
+    store: &Arc<dyn ObjectStore>,
+    inventory: &Inventory,
+    size: u64,
+) -> Result<Note, EvidenceError> {
+    let parse = |note: &[u8]| Note::parse(note).map_err(|error| EvidenceError::NoLog(error.to_string()));
+    let mut whole = parse(&get(store, &checkpoint_key(size)).await?.unwrap_or_default())?;
+    for (_, id) in inventory.cosigned.iter().filter(|(of, _)| *of == size) {
+        let Some(note) = get(store, &cosigned_key(size, *id)).await? else { continue };
+        let cosigned = parse(&note)?;
+        if cosigned.text == whole.text {
+            whole.signatures.extend(cosigned.signatures.into_iter().filter(|it| it.id == *id));
+        }
+    }
+    Ok(whole)
 }
 
 /// Whether a checkpoint is kept for its size.

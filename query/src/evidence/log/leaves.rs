@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use bursar_schemas::archive::parse_segment_key;
-use bursar_schemas::evidence::{Leaf, Manifest, Removal, leaf_key};
+use bursar_schemas::evidence::{Leaf, Manifest, Removal, contract_fingerprint, leaf_key};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 
@@ -75,6 +75,7 @@ impl Leaves {
             sha256: manifest.sha256,
             rows_root: manifest.rows_root,
             times_us: manifest.times_us,
+            contract: manifest.schemas == contract_fingerprint(manifest.topic),
         });
     }
 
