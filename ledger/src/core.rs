@@ -185,7 +185,11 @@ impl Core {
             }
             Input::Told(told) => self.tell_of_delivery(told, out),
             Input::Ready => {
-                self.leases.sweep();
+                let fold = &self.fold;
+                self.leases.sweep(|lease| {
+                    let forgotten = fold.used_up(&lease.holder).is_some_and(|it| lease.number <= it);
+                    forgotten || fold.lease(lease).is_some() || fold.has_ended(&lease.holder)
+                });
                 self.sweep_marks();
                 self.claim(out);
             }

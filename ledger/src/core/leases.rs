@@ -88,12 +88,13 @@ impl Leases {
         self.live.range(all_of(holder)).copied().collect()
     }
 
-    /// Forgets the use of leases that do not live, once nothing is in flight under them.
-    pub(super) fn sweep(&mut self) {
+    /// Forgets the use of leases that lived and do not any more, once nothing is in flight under them. What is used of a
+    /// lease may be read before its grant is.
+    pub(super) fn sweep(&mut self, lived: impl Fn(&LeaseId) -> bool) {
         let live = &self.live;
         self.uses.retain(|(holder, number), used| {
             let lease = LeaseId { holder: *holder, number: *number };
-            used.reserved != Money::ZERO || live.contains(&lease)
+            used.reserved != Money::ZERO || live.contains(&lease) || !lived(&lease)
         });
     }
 
