@@ -148,16 +148,13 @@ impl Running {
             ledger = Some((tokio::spawn(started.join()), stop));
         }
         let mut archiver = None;
-        if roles.ledger || roles.ingest || roles.query {
+        if roles.ledger {
+            let (config, journal, clock) = (config.clone(), Arc::clone(&ports.journal), Arc::clone(&clock));
+            // The ledger needs no archive unless it is asked.
+            admin.add_records(Arc::new(move || records(&config, &journal, &clock)));
+        }
+        if roles.ingest || roles.query {
             let (store, prefix, place) = archive::open(config).context("failed to open the archive")?;
-            let records = Records {
-                store: Arc::clone(&store),
-                prefix: prefix.clone(),
-                journal: Arc::clone(&ports.journal),
-                query: query_config(config),
-                clock: Arc::clone(&clock),
-            };
-            admin.add_records(records.clone());
             let keeps = roles.ingest || roles.own;
             let log = keeps.then(|| archive::log_settings(config, &deployment, &clock, &authorities));
             let log = log.transpose()?;
@@ -200,7 +197,7 @@ impl Running {
                 let recorder = deployment.recorder(Role::Archiver, &ports.outlet)?;
                 recorders.push(Arc::clone(&recorder));
                 admin.add_keeper(Keeper::new(Parts {
-                    records,
+                    records: records(config, &ports.journal, &clock)?,
                     log,
                     delta: config.archive.delta,
                     history: Arc::clone(&ports.history),
@@ -339,6 +336,13 @@ fn credential(config: &Config, roles: Roles) -> anyhow::Result<(String, Secret)>
     let token = secrets::resolve_or_create(&config.deployment.admin_token, &config.data, "bat-")
         .context("failed to open the admin token")?;
     Ok((config.deployment.admin_name.clone(), token))
+}
+
+/// The archive and the journal, for asking what holds speak of.
+fn records(config: &Config, journal: &Arc<dyn Journal>, clock: &clock::Clock) -> anyhow::Result<Records> {
+    let (store, prefix, _) = archive::open(config).context("failed to open the archive")?;
+    let (journal, clock) = (Arc::clone(journal), Arc::clone(clock));
+    Ok(Records { store, prefix, journal, query: query_config(config), clock })
 }
 
 fn query_config(config: &Config) -> QueryConfig {

@@ -27,7 +27,7 @@ pub(crate) use shims::RetireRequest;
 use crate::exit::{Exit, Failure};
 use crate::publisher::{KeyRequest, Publisher};
 use crate::retention::Keeper;
-use crate::retention::records::Records;
+use crate::retention::records::OpenRecords;
 
 /// A credential of the admin port.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub(crate) struct Control {
     /// Retention of the archive.
     pub(crate) keeper: Option<Arc<Keeper>>,
     /// What holds are asked of; there wherever policy is administered.
-    pub(crate) records: Option<Records>,
+    pub(crate) records: Option<OpenRecords>,
     /// Captured content, without the keys to read it.
     pub(crate) vault: Option<Arc<Vault>>,
     /// The ledger itself.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Keeper;
 use super::holds::{Ruling, TOPICS};
-use super::records::Records;
+use super::records::OpenRecords;
 use crate::exit::{Failure, Outcome};
 use crate::publisher::Publisher;
 
@@ -161,7 +161,7 @@ pub(super) async fn held(
 /// while one stands and the records cannot be asked.
 pub(crate) async fn erase(
     publisher: &Publisher,
-    records: &Records,
+    records: &OpenRecords,
     vault: &Vault,
     request: EraseRequest,
     author: &str,
@@ -173,10 +173,10 @@ pub(crate) async fn erase(
     let standing: Vec<&str> =
         ruling.holds.all().filter(|hold| hold.stands()).map(|hold| hold.hold.as_str()).collect();
     if !standing.is_empty() && !request.despite_holds {
-        let found = match records.held(vault, &ruling, &request.subject).await {
-            Ok(found) => found,
-            Err(failure) => Some((standing.join(", "), format!("the archive cannot be asked: {failure}"))),
-        };
+        let asked = async { records()?.held(vault, &ruling, &request.subject).await };
+        let found = asked.await.unwrap_or_else(|failure| {
+            Some((standing.join(", "), format!("the archive cannot be asked: {failure}")))
+        });
         if let Some((hold, why)) = found {
             return Err(Failure::refused(format!(
                 "a legal hold stands that this could destroy evidence of ({hold}: {why}): repeat it with \

@@ -15,8 +15,10 @@ use super::holds::Ruling;
 use crate::clock::Clock;
 use crate::exit::Outcome;
 
+/// Opens the records when somebody asks them.
+pub(crate) type OpenRecords = Arc<dyn Fn() -> anyhow::Result<Records> + Send + Sync>;
+
 /// The records of a deployment, for asking them; nothing that is asked here is a recorded query.
-#[derive(Clone)]
 pub(crate) struct Records {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) prefix: Path,

@@ -20,7 +20,7 @@ use crate::admin::server::{Control, Credential, Probe, alert_row, router, time};
 use crate::alerts::Messenger;
 use crate::publisher::Publisher;
 use crate::retention::Keeper;
-use crate::retention::records::Records;
+use crate::retention::records::OpenRecords;
 use crate::secrets::Secret;
 
 /// A running admin port.
@@ -154,7 +154,7 @@ impl Parts {
         self.control.vault = vault.map(Arc::new);
     }
 
-    pub(crate) fn add_records(&mut self, records: Records) {
+    pub(crate) fn add_records(&mut self, records: OpenRecords) {
         self.control.records = Some(records);
     }
 
