@@ -117,6 +117,12 @@ pub struct Core {
     alerts_looked_at: Option<Micros>,
 }
 
+/// True when the log has granted a lease, or never will. What `spend` says of one may be read before its grant is.
+fn was_decided(fold: &Fold, lease: &LeaseId) -> bool {
+    let forgotten = fold.used_up(&lease.holder).is_some_and(|highest| lease.number <= highest);
+    forgotten || fold.lease(lease).is_some() || fold.has_ended(&lease.holder)
+}
+
 impl Core {
     /// A ledger that has read nothing.
     #[must_use]
@@ -186,10 +192,7 @@ impl Core {
             Input::Told(told) => self.tell_of_delivery(told, out),
             Input::Ready => {
                 let fold = &self.fold;
-                self.leases.sweep(|lease| {
-                    let forgotten = fold.used_up(&lease.holder).is_some_and(|it| lease.number <= it);
-                    forgotten || fold.lease(lease).is_some() || fold.has_ended(&lease.holder)
-                });
+                self.leases.sweep(|lease| was_decided(fold, lease));
                 self.sweep_marks();
                 self.claim(out);
             }

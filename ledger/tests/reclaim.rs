@@ -9,11 +9,10 @@
 
 mod support;
 
-use bursar_ledger::core::Input;
 use bursar_schemas::facts::{CreditReason, Mode};
 use bursar_schemas::policy::{Budget, Document, Organisation};
 use support::leased::{World, account, hard, money};
-use support::{Node, SECOND, check_replay};
+use support::{SECOND, check_replay};
 
 fn bounded(id: &str) -> Budget {
     Budget { mode: Mode::Bounded, ..hard(id) }
@@ -112,25 +111,5 @@ fn an_account_that_became_bounded_after_the_time_out_gets_the_whole_return() {
     world.shim.give_back(1, 1, money("7"), true, &mut world.logs);
     world.wait(1);
     assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("1")));
-    check_replay(&world.node.core, &world.logs);
-}
-
-#[test]
-fn what_is_used_of_a_lease_is_kept_though_it_is_read_before_the_grant() {
-    let mut world = leased();
-    let attempt = world.shim.attempts.remove("a").unwrap();
-    world.shim.settle(&attempt, money("3"), None, &mut world.logs);
-    world.wait(1);
-    // A standby that lags behind in `limits` alone begins, and takes over once the holder is silent.
-    let mut standby = Node::new(101);
-    standby.read_policy(&mut world.logs);
-    standby.read_spend(&mut world.logs, usize::MAX / 2);
-    standby.ready = true;
-    standby.feed(Input::Ready, &mut world.logs);
-    world.node = standby;
-    world.wait(150);
-    let amounts: Vec<_> = world.credits().iter().map(|credit| credit.amount).collect();
-    assert_eq!(amounts, [money("5")]);
-    assert_eq!(world.committed("bounded"), money("3"));
     check_replay(&world.node.core, &world.logs);
 }

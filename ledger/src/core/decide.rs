@@ -11,7 +11,7 @@ use bursar_schemas::money::Money;
 
 use super::desk::{Pending, Request, Return};
 use super::recall::Claims;
-use super::{Core, Effect};
+use super::{Core, Effect, was_decided};
 
 /// A request that does not fit waits this part of the time for recalled money before it is refused: what holders have
 /// done is known here a moment later, and not in their order.
@@ -232,9 +232,9 @@ impl Core {
                 continue;
             }
             let Some(state) = self.fold.lease(&lease).filter(|state| !state.closed) else {
-                // Its grant is not read back yet, when `limits` lags behind `spend`; or all its windows are closed, and
-                // there is nothing to credit.
-                if !self.pending_grants.contains_key(&lease) {
+                // Its grant, by whichever ledger, is not read yet, when `limits` lags behind `spend`; or all its windows are
+                // closed, and there is nothing to credit.
+                if was_decided(&self.fold, &lease) {
                     self.desk.returns.remove(&(lease, number));
                 }
                 continue;
