@@ -154,8 +154,8 @@ class Limits:
                 self.committed[account] -= amount
 
 
-def main(bootstrap: str, prefix: str, kinds: str, folder: str) -> None:
-    reader = Reader(bootstrap, prefix, kinds, folder)
+def main(bootstrap: str, prefix: str, folder: str) -> None:
+    reader = Reader(bootstrap, prefix, folder)
     limits = Limits()
     for offset, kind, fact in reader.facts("limits"):
         limits.take(offset, kind, fact)
