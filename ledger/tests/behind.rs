@@ -47,13 +47,12 @@ fn what_is_used_of_a_lease_is_kept_though_it_is_read_before_the_grant() {
 fn a_return_is_credited_though_a_zombie_reads_it_before_the_grant() {
     let mut world = world();
     // Another ledger takes over while this one stands still, grants, and dies before it answers the return.
-    let zombie = std::mem::replace(&mut world.node, Node::new(101));
+    let mut zombie = std::mem::replace(&mut world.node, Node::new(101));
     world.wait(60);
     world.ask();
     world.wait(1);
     assert_eq!(world.committed("hard"), money("8"));
     world.shim.give_back(1, 1, money("8"), true, &mut world.logs);
-    let mut zombie = zombie;
     assert!(zombie.is_acting(), "as far as it knows");
     zombie.read_spend(&mut world.logs, usize::MAX / 2);
     zombie.feed(Input::Pause { now: Micros(world.logs.now) }, &mut world.logs);
