@@ -172,17 +172,14 @@ pub fn verify_bundle(text: &[u8], keys: &[VerifierKey]) -> Result<BundleReport, 
         return Err(EvidenceError::Bundle(format!("its format is {:?}", bundle.format)));
     }
     let mut faults = Vec::new();
-    let (checkpoint, note) = match Checkpoint::open(bundle.checkpoint.as_bytes(), keys) {
-        Ok((checkpoint, note)) => (Some(checkpoint), Some(note)),
-        Err(error) => {
-            faults.push(format!("its checkpoint: {error}"));
-            (None, None)
-        }
-    };
+    let opened = Checkpoint::open(bundle.checkpoint.as_bytes(), keys)
+        .map_err(|error| faults.push(format!("its checkpoint: {error}")))
+        .ok();
+    let checkpoint = opened.as_ref().map(|(checkpoint, _)| checkpoint);
     let manifests: Vec<Option<Manifest>> = (0..)
         .zip(&bundle.segments)
         .map(|(index, segment)| {
-            segment_of(segment, checkpoint.as_ref(), keys)
+            segment_of(segment, checkpoint, keys)
                 .map_err(|fault: String| faults.push(format!("segment {index}: {fault}")))
                 .ok()
         })
@@ -211,18 +208,18 @@ pub fn verify_bundle(text: &[u8], keys: &[VerifierKey]) -> Result<BundleReport, 
     if bundle.facts.is_empty() {
         faults.push("it holds no fact".to_owned());
     }
-    let leaves = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+    let leaves = checkpoint.map_or(0, |checkpoint| checkpoint.size);
     if bundle.scanned.leaves != leaves {
         faults.push(format!("{} leaves were searched, its checkpoint has {leaves}", bundle.scanned.leaves));
     }
-    let witnesses = match (&checkpoint, &note) {
-        (Some(checkpoint), Some(note)) => cosigned(note, checkpoint.size, keys, &mut faults),
-        _ => Vec::new(),
-    };
-    let mut report = report(&bundle, faults, facts, leaves);
-    report.verdict.push(witnessed(&witnesses, note.as_ref(), keys));
-    report.witnesses = witnesses;
-    Ok(report)
+    let note = opened.as_ref().map(|(_, note)| note);
+    let witnesses = note.map(|note| cosigned(note, leaves, keys, &mut faults)).unwrap_or_default();
+    let verdict = verdict(&bundle.scanned, facts.len(), faults.len(), leaves)
+        .into_iter()
+        .chain([witnessed(&witnesses, note, keys)])
+        .collect();
+    let (request, holds) = (bundle.request, faults.is_empty());
+    Ok(BundleReport { request, holds, faults, facts, leaves, witnesses, verdict })
 }
 
 /// What each witness says whose key was given; one that says nothing is a fault, since somebody counts on it.
@@ -258,27 +255,23 @@ fn witnessed(witnesses: &[Witnessed], note: Option<&Note>, keys: &[VerifierKey])
     format!("Not looked at are the lines of {}: no such key was given (--witness).", others.join(", "))
 }
 
-fn report(bundle: &Bundle, faults: Vec<String>, facts: Vec<String>, leaves: u64) -> BundleReport {
-    let holds = faults.is_empty();
-    let scanned = &bundle.scanned;
-    let verdict = vec![
-        if holds {
-            format!("{} facts are proved to stand in the log of {leaves} leaves.", facts.len())
-        } else {
-            format!("The bundle does not hold: {} faults.", faults.len())
-        },
-        format!(
-            "That there are no others is what its maker states: {} rows of {} segments were searched, {} segments were \
-             too old, {} were removed under retention, up to {}.",
-            scanned.rows,
-            scanned.segments.saturating_sub(scanned.too_old).saturating_sub(scanned.removed),
-            scanned.too_old,
-            scanned.removed,
-            scanned.until_us.map_or_else(|| "no time".to_owned(), time)
-        ),
-    ];
-    let witnesses = Vec::new();
-    BundleReport { request: bundle.request, holds, faults, facts, leaves, witnesses, verdict }
+/// What so many proved facts and faults mean.
+fn verdict(scanned: &Scanned, facts: usize, faults: usize, leaves: u64) -> [String; 2] {
+    let proved = if faults == 0 {
+        format!("{facts} facts are proved to stand in the log of {leaves} leaves.")
+    } else {
+        format!("The bundle does not hold: {faults} faults.")
+    };
+    let searched = format!(
+        "That there are no others is what its maker states: {} rows of {} segments were searched, {} segments were \
+         too old, {} were removed under retention, up to {}.",
+        scanned.rows,
+        scanned.segments.saturating_sub(scanned.too_old).saturating_sub(scanned.removed),
+        scanned.too_old,
+        scanned.removed,
+        scanned.until_us.map_or_else(|| "no time".to_owned(), time)
+    );
+    [proved, searched]
 }
 
 fn segment_of(
