@@ -122,6 +122,9 @@ enum Figure {
         seconds: u64,
         #[arg(long, default_value_t = 4)]
         lanes: u32,
+        /// An empty place in a store, such as s3://bucket/prefix, which keeps what it is given [default: a folder of its own]
+        #[arg(long, value_name = "URL")]
+        store: Option<String>,
     },
     /// What a request takes in the bucket, broken down by column.
     Storage {
@@ -213,9 +216,9 @@ async fn run(figure: Figure) -> Outcome {
             archive::run(&kafka, attempts, rounds, lanes).await
         }
         Figure::Archiver { kafka, prefix, facts } => archive::once(&kafka, &prefix, facts).await,
-        Figure::Provable { age, a_second, seconds, lanes } => {
+        Figure::Provable { age, a_second, seconds, lanes, store } => {
             let plan = provable::Plan { age: Duration::from_secs(age), a_second, seconds, lanes };
-            provable::run(plan).await
+            provable::run(plan, store).await
         }
         Figure::Upstream { delay_us, chunks, chunk_every_ms } => {
             let (delay, chunk_every) =

@@ -1,7 +1,6 @@
 //! From a fact's append to the moment when whoever reads the store can prove it: a checkpoint covers the leaf of its
 //! segment.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +12,8 @@ use bursar_schemas::memory::MemoryJournal;
 use bursar_schemas::ports::Outlet as _;
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::{Chains, Identity};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::archive::log_settings;
 use crate::consume::traffic;
@@ -76,8 +77,9 @@ impl Appending {
 }
 
 /// What a reader of the store has seen of the log.
-struct Reader<'a> {
-    folder: &'a Path,
+struct Reader {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
     key: VerifierKey,
     note: Vec<u8>,
     leaves: u64,
@@ -86,12 +88,19 @@ struct Reader<'a> {
     took: Vec<u64>,
 }
 
-impl Reader<'_> {
-    fn look(&mut self, appended: &[Vec<Instant>]) -> Outcome {
-        let note = match std::fs::read(self.folder.join(CHECKPOINT)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            note => note?,
-        };
+impl Reader {
+    /// The bytes of an object; none where there is none.
+    async fn get(&self, key: &str) -> Outcome<Option<Vec<u8>>> {
+        let place = Path::from_iter(self.prefix.parts().chain(Path::from(key).parts()));
+        match self.store.get(&place).await {
+            Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn look(&mut self, appended: &[Vec<Instant>]) -> Outcome {
+        let Some(note) = self.get(CHECKPOINT).await? else { return Ok(()) };
         if note == self.note {
             return Ok(());
         }
@@ -99,7 +108,9 @@ impl Reader<'_> {
         let (checkpoint, _) = Checkpoint::open(&note, std::slice::from_ref(&self.key))?;
         self.note = note;
         while self.leaves < checkpoint.size {
-            let leaf = Leaf::parse(&std::fs::read(self.folder.join(leaf_key(self.leaves)))?)?;
+            let leaf =
+                self.get(&leaf_key(self.leaves)).await?.ok_or("a leaf of the checkpoint is not there")?;
+            let leaf = Leaf::parse(&leaf)?;
             self.leaves += 1;
             let Leaf::Segment(manifest) = leaf else { continue };
             self.segments += 1;
@@ -113,13 +124,14 @@ impl Reader<'_> {
     }
 }
 
-/// Runs it and prints the figures.
+/// Runs it on a new prefix of a store, or on a folder of its own, and prints the figures.
 ///
 /// # Errors
 /// When the archiver or the store fails, or a fact is not covered in time.
-pub async fn run(plan: Plan) -> Outcome {
+pub async fn run(plan: Plan, store: Option<String>) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let (store, prefix) = open_store(&format!("file://{}", folder.path().display()))?;
+    let place = store.unwrap_or_else(|| format!("file://{}", folder.path().display()));
+    let (store, prefix) = open_store(&place)?;
     let journal = MemoryJournal::new(plan.lanes);
     let clock: Clock = Arc::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -127,11 +139,11 @@ pub async fn run(plan: Plan) -> Outcome {
     });
     let log = log_settings(clock)?;
     let key = log.signer.verifier().clone();
-    let config = ArchiveConfig { prefix, seal_age: plan.age, ..ArchiveConfig::default() };
-    let archiver = Archiver::start(Arc::new(journal.clone()), store, config, Some(log));
+    let config = ArchiveConfig { prefix: prefix.clone(), seal_age: plan.age, ..ArchiveConfig::default() };
+    let archiver = Archiver::start(Arc::new(journal.clone()), Arc::clone(&store), config, Some(log));
     let mut appending = Appending::new(journal, plan.lanes);
     let mut reader =
-        Reader { folder: folder.path(), key, note: Vec::new(), leaves: 0, segments: 0, took: Vec::new() };
+        Reader { store, prefix, key, note: Vec::new(), leaves: 0, segments: 0, took: Vec::new() };
     let (begun, length) = (Instant::now(), Duration::from_secs(plan.seconds));
     let deadline = begun + length + plan.age + PATIENCE;
     loop {
@@ -140,7 +152,7 @@ pub async fn run(plan: Plan) -> Outcome {
         while u128::from(appending.attempt) < due {
             appending.append()?;
         }
-        reader.look(&appending.appended)?;
+        reader.look(&appending.appended).await?;
         if begun.elapsed() >= length && reader.took.len() == appending.facts() {
             break;
         }
@@ -154,7 +166,7 @@ pub async fn run(plan: Plan) -> Outcome {
     print(plan, &mut reader)
 }
 
-fn print(plan: Plan, reader: &mut Reader<'_>) -> Outcome {
+fn print(plan: Plan, reader: &mut Reader) -> Outcome {
     reader.took.sort_unstable();
     let last = reader.took.len().saturating_sub(1);
     let share = |per_mille: usize| reader.took.get(last * per_mille / 1000).copied().unwrap_or(0) / 1000;
