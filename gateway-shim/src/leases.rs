@@ -269,17 +269,17 @@ impl LeaseBook {
             Some((path, _)) => Arc::clone(path),
             None => accounts.into(),
         };
-        let (unasked, mut open) = (self.is_unasked(lease.number), false);
+        let (unasked, mut marked) = (self.is_unasked(lease.number), None);
         if !unasked {
             let book = self.paths.entry(Arc::clone(&path)).or_default();
-            open = book.answered(lease, amount);
+            marked = book.answered(lease, amount);
             book.leases.push(lease.number);
         }
         // A confused ledger may answer with another path than was asked for: that question is over all the same.
-        if !open {
+        if marked.is_none() {
             self.paths.values_mut().for_each(|book| book.close_question(lease));
         }
-        let mark = self.mark_of_question(lease.number, open);
+        let mark = self.mark_of_question(lease.number, marked);
         let held = Held {
             path,
             granted: amount,

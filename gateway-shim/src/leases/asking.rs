@@ -19,6 +19,8 @@ pub(super) struct Asked {
     lease: LeaseId,
     minimum: Money,
     at: Micros,
+    /// It was asked with a mark, which is known for longer than the question is open or as long as there is room.
+    marked: bool,
 }
 
 impl PathBook {
@@ -32,12 +34,18 @@ impl PathBook {
         self.asked.retain(|asked| asked.lease != lease);
     }
 
-    /// A lease was granted; true when that answers an open question.
-    pub(super) fn answered(&mut self, lease: LeaseId, amount: Money) -> bool {
-        let Some(index) = self.asked.iter().position(|asked| asked.lease == lease) else { return false };
+    /// An open question is asked with a mark.
+    pub(super) fn mark_question(&mut self, lease: LeaseId) {
+        let asked = self.asked.iter_mut().find(|asked| asked.lease == lease);
+        asked.into_iter().for_each(|asked| asked.marked = true);
+    }
+
+    /// A lease was granted; when that answers an open question, whether that was asked with a mark.
+    pub(super) fn answered(&mut self, lease: LeaseId, amount: Money) -> Option<bool> {
+        let index = self.asked.iter().position(|asked| asked.lease == lease)?;
         let asked = self.asked.swap_remove(index);
         self.scarce = amount < times(asked.minimum, 2);
-        true
+        Some(asked.marked)
     }
 }
 
@@ -59,7 +67,7 @@ impl LeaseBook {
         }
         let lease = LeaseId { holder: self.holder, number: self.next };
         self.next = self.next.saturating_add(1);
-        book.asked.push(Asked { lease, minimum, at: now });
+        book.asked.push(Asked { lease, minimum, at: now, marked: false });
         let wanted = if helped {
             times(minimum, 2)
         } else {

@@ -13,7 +13,7 @@ use super::{Ask, Held, LeaseBook, PathBook, times};
 use crate::config::LeaseSizing;
 
 /// Questions whose marks are remembered until they are granted, also when they are refused: a confused ledger may grant them
-/// all the same.
+/// all the same. Where there are more, the leases of the oldest begin with nothing that may be used.
 const QUESTIONS: usize = 1024;
 
 /// A mark to be written; it helps once it is acknowledged.
@@ -84,18 +84,22 @@ impl LeaseBook {
         let mark = self.room_of(&ask.path).max(times(ask.minimum, 2)).min(ask.wanted.max(ask.minimum));
         ask.mark = Some(mark);
         self.marks = true;
+        if let Some(book) = self.paths.get_mut(&ask.path) {
+            book.mark_question(ask.lease);
+        }
         self.marks_asked.insert(ask.lease.number, mark);
         if self.marks_asked.len() > QUESTIONS {
             self.marks_asked.pop_first();
         }
     }
 
-    /// The mark that a granted lease begins with; `open` when its question was. One whose question is forgotten may have been
-    /// asked with a mark: nothing of it may be used before a new one.
-    pub(super) fn mark_of_question(&mut self, number: u64, open: bool) -> Option<Marked> {
+    /// The mark that a granted lease begins with; `marked` says whether its question was asked with one, as long as that is
+    /// open. One whose question is forgotten may have been, and of one whose mark is forgotten nobody knows how high it is:
+    /// nothing of it may be used before a new one.
+    pub(super) fn mark_of_question(&mut self, number: u64, marked: Option<bool>) -> Option<Marked> {
         let mark = match self.marks_asked.remove(&number) {
             Some(mark) => mark,
-            None if self.marks && !open => Money::ZERO,
+            None if marked.unwrap_or(self.marks) => Money::ZERO,
             None => return None,
         };
         Some(Marked { usable: mark, rising: false })

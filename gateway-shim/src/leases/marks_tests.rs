@@ -83,6 +83,29 @@ fn a_grant_whose_question_is_forgotten_is_of_no_use_before_a_new_mark() {
     assert_eq!(book.reserve(&path, money(1), second(0)), Some(first));
 }
 
+#[test]
+fn more_open_questions_than_marks_are_remembered_leave_no_lease_without_one() {
+    let mut book = book();
+    let asks: Vec<_> = (0..1100)
+        .map(|member| {
+            let path = path(&[&format!("member-{member}")]);
+            let mut ask = book.ask(&path, money(30), None, second(0)).unwrap();
+            book.mark_asked(&mut ask);
+            ask
+        })
+        .collect();
+    for ask in &asks {
+        assert!(book.granted(ask.lease, &ask.path, money(100), second(0)));
+        assert_eq!(book.reserve(&ask.path, money(90), second(0)), None, "no mark covers that");
+    }
+    assert_eq!(book.reserve(&asks[1099].path, money(30), second(0)), Some(asks[1099].lease));
+    // One that has no mark asks for its first one.
+    assert!(book.awaits_mark(&asks[0].path, money(30)));
+    let raise = book.take_raises().into_iter().find(|raise| raise.lease == asks[0].lease).unwrap();
+    book.raised(raise, true);
+    assert_eq!(book.reserve(&asks[0].path, money(30), second(0)), Some(asks[0].lease));
+}
+
 proptest! {
     /// Whatever happens in whatever order, `spend` holds a mark that covers what is used, and what is returned was
     /// covered when it was sent.
