@@ -180,6 +180,7 @@ impl Core {
             Input::SpendLost { first, last } => {
                 let detail = "not held any more: settled and reserved miss what these records said";
                 self.find(out, FindingKind::Lost, last, None, (first, last), detail);
+                self.marks.doubt_all();
                 self.read = self.read.max(last.saturating_add(1));
             }
             Input::Policy(fact) => {

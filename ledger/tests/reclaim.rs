@@ -113,3 +113,19 @@ fn an_account_that_became_bounded_after_the_time_out_gets_the_whole_return() {
     assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("1")));
     check_replay(&world.node.core, &world.logs);
 }
+
+#[test]
+fn an_account_that_became_hard_after_the_time_out_gets_nothing_twice() {
+    let mut world = leased();
+    world.wait(130);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("8")));
+    let (organisations, budgets) = (vec![Organisation::new("acme")], vec![hard("hard"), hard("bounded")]);
+    world.logs.publish(&Document { organisations, budgets, ..Document::default() });
+    world.wait(1);
+    // Its holder only slept: five of the eight are in flight.
+    world.reserve("b", "2");
+    world.shim.give_back(1, 1, money("3"), false, &mut world.logs);
+    world.wait(1);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("5")));
+    check_replay(&world.node.core, &world.logs);
+}

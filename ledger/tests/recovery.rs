@@ -9,10 +9,11 @@
 
 mod support;
 
+use bursar_ledger::core::Input;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{CreditReason, Head, IncarnationEnded, Mode, Recovery, Role, ShimRetired};
 use bursar_schemas::ids::ProducerId;
-use bursar_schemas::policy::Budget;
+use bursar_schemas::policy::{Budget, Document, Organisation};
 use bursar_schemas::wire;
 use support::leased::{World, account, hard, money};
 use support::shim::Shim;
@@ -142,4 +143,34 @@ fn what_a_time_out_gave_back_does_not_come_back_again() {
     succeed(&mut world);
     assert_eq!((world.credits().len(), world.committed("recovers")), (1, money("3")));
     check_replay(&world.node.core, &world.logs);
+}
+
+#[test]
+fn what_a_time_out_gave_back_does_not_come_back_to_a_budget_that_became_hard() {
+    let bounded = Budget { mode: Mode::Bounded, recovery: Recovery::Journal, ..hard("recovers") };
+    let mut world = World::new([hard("forfeits"), bounded]);
+    world.mark("5");
+    world.ask();
+    world.reserve("a", "3");
+    world.wait(300);
+    assert_eq!((world.credits().len(), world.committed("recovers")), (1, money("3")));
+    let recovers = Budget { recovery: Recovery::Journal, ..hard("recovers") };
+    let (organisations, budgets) = (vec![Organisation::new("acme")], vec![hard("forfeits"), recovers]);
+    world.logs.publish(&Document { organisations, budgets, ..Document::default() });
+    world.wait(1);
+    succeed(&mut world);
+    assert_eq!((world.credits().len(), world.committed("recovers")), (1, money("3")));
+    check_replay(&world.node.core, &world.logs);
+}
+
+#[test]
+fn nothing_is_recovered_by_marks_read_before_records_that_are_lost() {
+    let mut world = marked();
+    let end = u64::try_from(world.logs.spend.len()).unwrap();
+    world.node.feed(Input::SpendLost { first: end, last: end + 3 }, &mut world.logs);
+    world.logs.spend.resize(world.logs.spend.len() + 4, Vec::new());
+    world.node.spend += 4;
+    succeed(&mut world);
+    assert!(world.node.core.fold().has_ended(&world.shim.producer));
+    assert!(world.credits().is_empty(), "a mark may be among them");
 }

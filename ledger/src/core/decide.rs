@@ -243,13 +243,12 @@ impl Core {
                 self.desk.returns.remove(&(lease, number));
                 continue;
             }
-            // What a time-out has credited already does not come back twice: a bounded account that got it gets no more than
-            // what is not used.
+            // What a time-out has credited already does not come back twice: an account that got it gets no more than what is
+            // not used, whatever its budget promises by now.
             let fits = |account: &AccountRef| {
                 let before = state.credited.get(account).copied().unwrap_or(Money::ZERO);
-                let bounded = self.fold.mode(&account.budget) == Mode::Bounded;
                 let reclaimed = self.desk.was_reclaimed(&lease, account);
-                let used = if reclaimed && bounded { self.leases.used(&lease).all() } else { Money::ZERO };
+                let used = if reclaimed { self.leases.used(&lease).all() } else { Money::ZERO };
                 before.plus(entry.amount).plus(used) <= state.amount
             };
             let may_credit = |account: &&AccountRef| {

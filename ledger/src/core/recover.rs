@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bursar_schemas::facts::{AccountRef, CreditReason, LeaseClosed, LeaseId, Mode};
+use bursar_schemas::facts::{AccountRef, CreditReason, LeaseClosed, LeaseId};
 use bursar_schemas::fold;
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
@@ -57,6 +57,12 @@ impl Marks {
         for lease in self.leases_of(holder) {
             self.of.remove(&lease);
         }
+    }
+
+    /// Some records are missing, of whichever holder: marks may be among them.
+    pub(super) fn doubt_all(&mut self) {
+        self.doubted.extend(self.of.keys().map(|lease| lease.holder));
+        self.of.clear();
     }
 
     /// A holder has ended, and all that it had written was read.
@@ -142,8 +148,8 @@ impl Core {
         self.append(Pending::Close(lease), closed, out);
     }
 
-    /// The accounts of a lease that get back what its dead holder left. A time-out may have given it to bounded ones
-    /// before.
+    /// The accounts of a lease that get back what its dead holder left. A time-out may have given it to some before, which
+    /// were bounded then.
     fn recovered_by(
         &self,
         id: LeaseId,
@@ -156,7 +162,7 @@ impl Core {
             self.fold.may_credit(account, reason)
                 && !self.is_closing(account)
                 && credited.plus(amount) <= lease.amount
-                && !(self.desk.was_reclaimed(&id, account) && self.fold.mode(&account.budget) != Mode::Hard)
+                && !self.desk.was_reclaimed(&id, account)
         };
         lease.accounts.iter().filter(takes).cloned().collect()
     }
