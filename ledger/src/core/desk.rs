@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// Numbers remembered of each holder; those below the lowest count as answered.
 const ANSWERS: usize = 4096;
 
+/// What is remembered of leases is looked through when it has become twice as much as was of use, and so much more.
+const SWEEP: usize = 1024;
+
 /// A request for a lease without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
@@ -57,6 +60,9 @@ pub(super) struct Desk {
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     reclaimed: BTreeMap<LeaseId, BTreeSet<AccountRef>>,
     closed: BTreeSet<LeaseId>,
+    /// How much was remembered of leases when that was looked through last.
+    #[serde(default)]
+    swept: usize,
     /// By incarnation: the offset that says that it ended.
     pub ends: BTreeMap<ProducerId, u64>,
     ended: BTreeSet<ProducerId>,
@@ -175,6 +181,24 @@ impl Desk {
         self.given.extract_if(numbers_of(lease), |_, _| true).for_each(drop);
         self.reclaimed.remove(&lease);
         self.closed.remove(&lease);
+    }
+
+    /// Looks through what is remembered of leases once it has become much more, and forgets all of those that are not to be
+    /// kept. A lease that was closed before the log forgot it is found by nothing else.
+    pub(super) fn sweep(&mut self, keeps: impl Fn(&LeaseId) -> bool) {
+        if self.remembered() > 2 * self.swept + SWEEP {
+            self.closed.retain(&keeps);
+            self.reclaimed.retain(|lease, _| keeps(lease));
+            self.resolved.retain(|(lease, _)| keeps(lease));
+            self.given.retain(|(lease, _), _| keeps(lease));
+            self.returns.retain(|(lease, _), _| keeps(lease));
+            self.swept = self.remembered();
+        }
+    }
+
+    fn remembered(&self) -> usize {
+        let leases = self.closed.len() + self.reclaimed.len();
+        leases + self.resolved.len() + self.given.len() + self.returns.len()
     }
 
     /// An incarnation is said to have ended.

@@ -6,7 +6,7 @@ use bursar_schemas::window::Span;
 use bursar_schemas::wire::Unreadable;
 
 use super::desk::Pending;
-use super::{Core, Effect, Halt, Standing, reclaim};
+use super::{Core, Effect, Halt, Standing, reclaim, was_decided};
 
 impl Core {
     pub(super) fn follow(
@@ -186,6 +186,8 @@ impl Core {
                     self.desk.forget(lease);
                 }
                 self.accounts.close(account);
+                let fold = &self.fold;
+                self.desk.sweep(|lease| fold.lease(lease).is_some() || !was_decided(fold, lease));
             }
         }
     }

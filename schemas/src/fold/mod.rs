@@ -16,6 +16,7 @@
 
 mod credits;
 mod grants;
+mod leases;
 mod state;
 
 pub use credits::is_recovery;
@@ -26,6 +27,7 @@ use std::ops::RangeBounds;
 
 use serde::{Deserialize, Serialize};
 
+use self::leases::Leases;
 use crate::avro::Micros;
 use crate::facts::{AccountRef, Fact, LeaseId, LimitSet, Mode, Phase, Role, WindowMoved};
 use crate::ids::ProducerId;
@@ -117,8 +119,7 @@ pub struct Fold {
     budgets: BTreeMap<String, Budget>,
     #[serde(with = "crate::snapshot::pairs")]
     accounts: BTreeMap<AccountRef, Account>,
-    #[serde(with = "crate::snapshot::pairs")]
-    leases: BTreeMap<LeaseId, Lease>,
+    leases: Leases,
     ended: BTreeSet<ProducerId>,
     /// The highest lease number of each holder that was forgotten: none up to it is ever granted again.
     forgotten: BTreeMap<ProducerId, u64>,
@@ -232,31 +233,35 @@ impl Fold {
             }
             (Phase::Closed, Some(account)) if account.phase != Phase::Closed => {
                 account.phase = Phase::Closed;
-                self.forget_closed();
+                self.forget_closed(&moved.account);
                 Ok(())
             }
             _ => Err(Void::WindowOrder),
         }
     }
 
-    /// Forgets leases all of whose windows are closed, and closed windows that no lease names any more.
+    /// Forgets leases all of whose windows are closed, now that this one is, and closed windows that no lease names any more.
     /// `last_window` stays, so that a closed window can never open again; so does the highest number forgotten of
     /// each holder, or a second grant of an old lease could be credited with an old return.
-    fn forget_closed(&mut self) {
+    fn forget_closed(&mut self, closed: &AccountRef) {
         let accounts = &self.accounts;
         let is_closed =
             |account: &AccountRef| accounts.get(account).is_none_or(|it| it.phase == Phase::Closed);
-        let (forgotten, ended) = (&mut self.forgotten, &self.ended);
-        self.leases.retain(|id, lease| {
-            let over = lease.accounts.iter().all(is_closed);
-            if over && !ended.contains(&id.holder) {
-                let highest = forgotten.entry(id.holder).or_insert(id.number);
+        let is_over = |lease: &Lease| lease.accounts.iter().all(is_closed);
+        let over = self.leases.naming(closed).filter(|(_, lease)| is_over(lease));
+        let over: Vec<LeaseId> = over.map(|(id, _)| *id).collect();
+        let mut left = BTreeSet::from([closed.clone()]);
+        for id in over {
+            if !self.ended.contains(&id.holder) {
+                let highest = self.forgotten.entry(id.holder).or_insert(id.number);
                 *highest = id.number.max(*highest);
             }
-            !over
-        });
-        let named: BTreeSet<&AccountRef> = self.leases.values().flat_map(|lease| &lease.accounts).collect();
-        self.accounts.retain(|account, state| state.phase != Phase::Closed || named.contains(account));
+            left.extend(self.leases.remove(&id).into_iter().flat_map(|lease| lease.accounts));
+        }
+        // All of them are closed.
+        for account in left.iter().filter(|account| !self.leases.name(account)) {
+            self.accounts.remove(account);
+        }
     }
 
     fn flag(&mut self, lease: LeaseId, change: impl FnOnce(&mut Lease)) -> Result<(), Void> {
