@@ -262,6 +262,13 @@ impl Running {
         self.shim.as_ref().map(ShimRole::address)
     }
 
+    /// Waits until the shim, where there is one, serves.
+    pub(crate) async fn serves(&self) {
+        if let Some(shim) = &self.shim {
+            shim.serves().await;
+        }
+    }
+
     pub(crate) fn publisher(&self) -> Option<&Arc<Publisher>> {
         self.publisher.as_ref()
     }

@@ -46,9 +46,13 @@ async fn bad_input_is_refused_clearly_and_nothing_leaks() {
         }
         let (status, _) = post(place.shim, "bsk-unknown", &chat("x"));
         assert_eq!(status, 401);
-        let refused = place.sql("SELECT code, count(*) AS n FROM refusals GROUP BY code ORDER BY code");
-        let codes: Vec<&str> = refused.iter().map(|row| row["code"].as_str().unwrap()).collect();
-        assert_eq!(codes, ["invalid_api_key", "invalid_request", "model_not_found", "request_too_large"]);
+        // A refusal does not wait until its fact is in the journal.
+        let wanted = ["invalid_api_key", "invalid_request", "model_not_found", "request_too_large"];
+        wait_for("the refusals on record", || {
+            let refused = place.sql("SELECT code, count(*) AS n FROM refusals GROUP BY code ORDER BY code");
+            let codes: Vec<&str> = refused.iter().map(|row| row["code"].as_str().unwrap()).collect();
+            (codes == wanted).then_some(())
+        });
 
         // A policy with a typo names the place and changes nothing.
         let typo = place.write("typo.toml", &policy(&base).replace("amount", "amuont"));

@@ -25,6 +25,8 @@ pub(crate) async fn up(place: &Place) -> Outcome {
         Some(publisher) => starter::publish_first(publisher, &config.data).await?,
         None => false,
     };
+    // Who is told where to send requests may send one at once.
+    running.serves().await;
     welcome(&config, &running, first)?;
     serve(running).await
 }

@@ -90,6 +90,22 @@ impl ShimRole {
         &self.shim
     }
 
+    /// Waits until policy and limits are read, which on the embedded journal takes a moment; gives up after half a minute, as
+    /// requests then say why.
+    pub(crate) async fn serves(&self) {
+        let is_ready = || {
+            let shim = self.shim.lock().unwrap_or_else(PoisonError::into_inner);
+            shim.as_ref().is_none_or(|shim| shim.readiness().ready)
+        };
+        for _ in 0..3000 {
+            if is_ready() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tracing::warn!("the shim is not ready yet");
+    }
+
     /// The metrics as Prometheus text, while the shim runs.
     pub(crate) fn metrics_source(&self) -> Option<Arc<dyn Fn() -> String + Send + Sync>> {
         self.shim.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(RunningShim::metrics_source)
