@@ -120,9 +120,13 @@ fn read_keys(named: &[String]) -> Outcome<Vec<VerifierKey>> {
         } else {
             name.clone()
         };
+        let before = keys.len();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let key = line.parse().with_context(|| format!("{name} is neither a key nor a file of keys"));
             keys.push(key.map_err(Failure::usage)?);
+        }
+        if keys.len() == before {
+            return Err(Failure::usage(anyhow::anyhow!("no key is in {name}")));
         }
     }
     Ok(keys)

@@ -16,6 +16,7 @@ mod content;
 mod delta;
 mod fixture;
 mod forge;
+mod hostile;
 mod product;
 mod removal;
 mod retention;

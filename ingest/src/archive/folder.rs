@@ -101,6 +101,18 @@ impl Folder {
         let inner = LocalFileSystem::new_with_prefix(&root)?;
         Ok(Self { root: Arc::new(root), inner: Arc::new(inner) })
     }
+
+    /// Whoever opens a pipe or a device waits for its other end, for ever perhaps: only files are opened.
+    async fn refuse_special(&self, location: &Path) -> Result<()> {
+        let path = self.inner.path_to_filesystem(location)?;
+        let found = tokio::task::spawn_blocking(move || fs::metadata(path)).await?;
+        // What cannot be asked about is for the store to tell.
+        if found.is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let source = format!("{location} is neither a file nor a folder").into();
+            return Err(Error::NotSupported { source });
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -144,6 +156,7 @@ impl ObjectStore for Folder {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.refuse_special(location).await?;
         let head = options.head;
         let found = self.inner.get_opts(location, options).await?;
         if head {
@@ -156,6 +169,7 @@ impl ObjectStore for Folder {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.refuse_special(location).await?;
         self.inner.get_ranges(location, ranges).await
     }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EvidenceError;
 use super::log::Words;
+use super::plain::plain;
 use super::report::{Witnessed, time};
 
 /// What a bundle says that it is.
@@ -134,13 +135,13 @@ impl BundleReport {
         let mut text = format!("request       {}\n", self.request);
         for fact in &self.facts {
             // Writing to a text cannot fail.
-            let _ = writeln!(text, "proved        {fact}");
+            let _ = writeln!(text, "proved        {}", plain(fact));
         }
         for fault in &self.faults {
-            let _ = writeln!(text, "fault         {fault}");
+            let _ = writeln!(text, "fault         {}", plain(fault));
         }
         for sentence in &self.verdict {
-            let _ = writeln!(text, "{sentence}");
+            let _ = writeln!(text, "{}", plain(sentence));
         }
         text
     }
@@ -176,7 +177,7 @@ pub fn verify_bundle(text: &[u8], keys: &[VerifierKey]) -> Result<BundleReport, 
         .map_err(|error| faults.push(format!("its checkpoint: {error}")))
         .ok();
     let checkpoint = opened.as_ref().map(|(checkpoint, _)| checkpoint);
-    let manifests: Vec<Option<Manifest>> = (0..)
+    let manifests: Vec<Option<(u64, Manifest)>> = (0..)
         .zip(&bundle.segments)
         .map(|(index, segment)| {
             segment_of(segment, checkpoint, keys)
@@ -185,22 +186,21 @@ pub fn verify_bundle(text: &[u8], keys: &[VerifierKey]) -> Result<BundleReport, 
         })
         .collect();
     let mut facts = Vec::new();
-    let mut places = BTreeSet::new();
+    // A row is one fact, however many offsets are claimed for it.
+    let mut rows = BTreeSet::new();
     for fact in &bundle.facts {
         let manifest = manifests.get(fact.segment).and_then(Option::as_ref);
-        let place = |manifest: &Manifest| {
-            format!("{}/{} offset {}", manifest.generation, manifest.lane(), fact.offset)
-        };
-        match manifest
+        let proved = manifest
             .ok_or_else(|| "its segment is not proved".to_owned())
-            .and_then(|it| check(fact, it, bundle.request))
-        {
-            Ok(line) => {
-                let place = manifest.map(place).unwrap_or_default();
-                if !places.insert(place.clone()) {
-                    faults.push(format!("{place} is in twice"));
+            .and_then(|(leaf, it)| Ok((*leaf, it, check(fact, it, bundle.request)?)));
+        match proved {
+            Ok((leaf, manifest, line)) => {
+                let place = format!("{}/{} offset {}", manifest.generation, manifest.lane(), fact.offset);
+                if rows.insert((leaf, fact.row)) {
+                    facts.push(format!("{place}  {line}"));
+                } else {
+                    faults.push(format!("{place}: row {} of leaf {leaf} is in twice", fact.row));
                 }
-                facts.push(format!("{place}  {line}"));
             }
             Err(fault) => faults.push(format!("fact at offset {}: {fault}", fact.offset)),
         }
@@ -278,14 +278,14 @@ fn segment_of(
     segment: &ProvenSegment,
     checkpoint: Option<&Checkpoint>,
     keys: &[VerifierKey],
-) -> Result<Manifest, String> {
+) -> Result<(u64, Manifest), String> {
     let proof = Proof::parse(&segment.proof).map_err(|error| error.to_string())?;
     let under = proof.verify(segment.manifest.as_bytes(), keys).map_err(|error| error.to_string())?;
     if checkpoint != Some(&under) {
         return Err("it is proved under another checkpoint".to_owned());
     }
     match Leaf::parse(segment.manifest.as_bytes()) {
-        Ok(Leaf::Segment(manifest)) => Ok(manifest),
+        Ok(Leaf::Segment(manifest)) => Ok((proof.index, manifest)),
         Ok(_) => Err("its leaf is not that of a segment".to_owned()),
         Err(error) => Err(error.to_string()),
     }

@@ -14,10 +14,19 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::EvidenceError;
+use super::objects::largest;
 use super::report::{Kind, Report};
 
 /// What an archiver puts to see whether the store refuses a second put.
 const PROBE: &str = "probe/put-if-absent";
+
+/// Names what is too large to be read.
+fn bound(key: &str, size: u64, report: &mut Report) {
+    if size > largest(key) {
+        let most = largest(key);
+        report.add(Kind::Altered, key, format!("it has {size} bytes, of which its kind has at most {most}"));
+    }
+}
 
 /// Numbers and sizes instead of names, so that millions of them fit.
 #[derive(Debug, Default)]
@@ -47,6 +56,7 @@ impl Inventory {
             if !inventory.know(key, meta.size) {
                 report.add(Kind::Foreign, key, "its name is not that of a segment");
             }
+            bound(key, meta.size, report);
         }
         let mut listing = store.list(None);
         while let Some(meta) = listing.try_next().await? {
@@ -57,6 +67,7 @@ impl Inventory {
             if !inventory.know(key, meta.size) {
                 report.add(Kind::Foreign, key, "its name is none that an archive has");
             }
+            bound(key, meta.size, report);
         }
         Ok(inventory)
     }

@@ -14,7 +14,8 @@ use object_store::ObjectStore;
 use super::columns::Columns;
 use super::inventory::Inventory;
 use super::limits::{Attested, Causes, Refold};
-use super::log::{Log, Sealed, get};
+use super::log::{Log, Sealed};
+use super::objects::get;
 use super::presence::name_of;
 use super::producers::Producers;
 use super::report::{Kind, Report};
@@ -160,7 +161,7 @@ impl Walk<'_> {
             }
             next = sealed.last.saturating_add(1);
             if let (Looked::Rows(_, bytes), true) = (&looked, self.columns) {
-                state = state.compare(generation, sealed, bytes.clone()).await?;
+                state = state.compare(generation, sealed, bytes.clone()).await;
             }
             self.judge(generation, sealed, looked, &mut state);
         }
@@ -192,8 +193,10 @@ impl Walk<'_> {
             },
             (Err(fault), _) => Looked::Wrong(Some(fault)),
         };
-        let checked = tokio::task::spawn_blocking(work).await;
-        let checked = checked.map_err(|error| EvidenceError::Broken(error.to_string()))?;
+        // A stranger's bytes may be made to break a reader: that is a finding, and the others are looked into.
+        let checked = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            Looked::Wrong(Some(Fault::Contradiction(format!("it breaks its reader: {error}"))))
+        });
         let segments = self.done.0.fetch_add(1, Ordering::Relaxed) + 1;
         let bytes = self.done.1.fetch_add(sealed.bytes, Ordering::Relaxed) + sealed.bytes;
         if let Some(progress) = &self.progress {
@@ -239,46 +242,44 @@ impl Walk<'_> {
             state.interrupt();
         }
         let State { producers, refold, causes, attested, report, .. } = state;
-        producers.take_all(rows.each(), report);
+        let topic = producers.lane().topic;
+        // Only what counts, and whose writer is certified, can be answered or attests anything.
+        producers.take_all(rows.each(), report, |offset, value, counts| match topic {
+            Topic::Spend => causes.take(offset, value, counts),
+            Topic::Policy if counts => attested.take(value),
+            _ => {}
+        });
         if let Some(refold) = refold {
             rows.each().for_each(|(offset, value)| refold.take(offset, value, report));
-        }
-        if producers.lane().topic == Topic::Spend {
-            rows.each().for_each(|(offset, value)| causes.take(offset, value));
-        }
-        if producers.lane().topic == Topic::Policy {
-            rows.each().for_each(|(_, value)| attested.take(value));
         }
     }
 }
 
 impl State<'_> {
     /// Holds a segment's columns to its records, beside the runtime.
-    async fn compare(
-        mut self,
-        generation: Generation,
-        sealed: &Sealed,
-        bytes: Bytes,
-    ) -> Result<Self, EvidenceError> {
+    async fn compare(mut self, generation: Generation, sealed: &Sealed, bytes: Bytes) -> Self {
         if !sealed.contract {
             self.report.columns_of_others += 1;
             self.columns.interrupt();
-            return Ok(self);
+            return self;
         }
         let mut columns = self.columns;
         let work = move || {
             let outcome = columns.check(&bytes);
             (columns, outcome)
         };
-        let done = tokio::task::spawn_blocking(work).await;
-        let (columns, outcome) = done.map_err(|error| EvidenceError::Broken(error.to_string()))?;
+        let (columns, outcome) = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            let mut columns = Columns::new(generation, self.producers.lane());
+            columns.interrupt();
+            (columns, Err(format!("its columns break their reader: {error}")))
+        });
         self.columns = columns;
         self.report.columns_checked += 1;
         if let Err(detail) = outcome {
             let key = segment_key(generation, self.producers.lane(), sealed.first);
             self.report.add(Kind::Altered, key, detail);
         }
-        Ok(self)
+        self
     }
 
     fn lose(&mut self, key: &str, lost: &[(u64, u64)]) {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bursar_schemas::avro::Avro as _;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{
-    AccountRef, Fact, IncarnationEnded, LeaseCredited, LeaseId, LeaseMarked, LeaseRequested, LeaseReturned,
-    ShimEnded,
+    AccountRef, CreditReason, Fact, Head, IncarnationEnded, LeaseCredited, LeaseId, LeaseMarked,
+    LeaseRequested, LeaseReturned, ShimEnded,
 };
 use bursar_schemas::fold::{Fold, Verdict, Void, is_recovery};
 use bursar_schemas::ids::ProducerId;
@@ -17,6 +17,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::report::{Kind, Report};
 
+/// How far clocks may stand apart before a record that answers what was never written counts as an invention.
+const CLOCKS_APART: i64 = 10 * 60 * 1_000_000;
+
 const LEASE_REQUESTED: u32 = 33;
 const LEASE_RETURNED: u32 = 34;
 const SHIM_ENDED: u32 = 35;
@@ -26,8 +29,20 @@ const LEASE_MARKED: u32 = 36;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Asked {
     Lease(LeaseId, [u8; 8]),
-    Return(LeaseId, u64),
+    Return(LeaseId, u64, Money),
     End(ProducerId),
+}
+
+impl Asked {
+    /// True when this is what was asked, or less of it.
+    fn answers(&self, asked: &Self) -> bool {
+        match (self, asked) {
+            (Self::Return(lease, number, amount), Self::Return(of, nth, returned)) => {
+                (lease, number) == (of, nth) && amount <= returned
+            }
+            _ => self == asked,
+        }
+    }
 }
 
 /// Short digest of a path.
@@ -75,6 +90,8 @@ pub(super) struct Causes {
     marks: HashMap<LeaseId, Vec<(u64, Money)>>,
     /// First offset that is not known.
     pub(super) end: u64,
+    /// The latest time of a fact before that.
+    newest: Option<Micros>,
     /// True when every record up to the end was read.
     pub(super) whole: bool,
 }
@@ -84,15 +101,22 @@ impl Causes {
         Self { whole, ..Self::default() }
     }
 
-    pub(super) fn take(&mut self, offset: u64, value: &[u8]) {
+    /// Takes the next record; one that does not count asks for nothing.
+    pub(super) fn take(&mut self, offset: u64, value: &[u8], counts: bool) {
         self.end = self.end.max(offset.saturating_add(1));
+        if !counts {
+            return;
+        }
+        let mut front = value.get(wire::FRAME..).unwrap_or_default();
+        self.newest = self.newest.max(Head::decode(&mut front).ok().map(|head| head.at));
         let mut datum = value.get(wire::FRAME..).unwrap_or_default();
         let asked = match wire::schema_id(value) {
             Ok(LEASE_REQUESTED) => LeaseRequested::decode(&mut datum)
                 .ok()
                 .map(|fact| Asked::Lease(fact.lease, path(&fact.accounts))),
             Ok(LEASE_RETURNED) => {
-                LeaseReturned::decode(&mut datum).ok().map(|fact| Asked::Return(fact.lease, fact.number))
+                let returned = LeaseReturned::decode(&mut datum).ok();
+                returned.map(|fact| Asked::Return(fact.lease, fact.number, fact.amount))
             }
             Ok(LEASE_MARKED) => {
                 if let Ok(marked) = LeaseMarked::decode(&mut datum)
@@ -108,6 +132,11 @@ impl Causes {
         if let Some(asked) = asked {
             self.asked.insert(offset, asked);
         }
+    }
+
+    /// True when an offset that a record names was not written by then: what was written later is sealed.
+    fn are_past(&self, at: Micros) -> bool {
+        self.newest.is_some_and(|newest| newest.0.saturating_sub(CLOCKS_APART) > at.0)
     }
 
     /// The highest mark of a lease below an offset.
@@ -127,6 +156,8 @@ pub(super) struct Refold<'a> {
     /// False once the fold cannot go on.
     runs: bool,
     ahead: u64,
+    /// Records that answer a partition of `spend` of which nothing is there.
+    alone: u64,
     fenced: u64,
     void: BTreeMap<Void, u64>,
 }
@@ -134,7 +165,7 @@ pub(super) struct Refold<'a> {
 impl<'a> Refold<'a> {
     pub(super) fn new(lane: Lane, causes: Option<&'a Causes>, attested: &'a Attested) -> Self {
         let (fold, void) = (Fold::default(), BTreeMap::new());
-        Self { lane, fold, causes, attested, runs: true, ahead: 0, fenced: 0, void }
+        Self { lane, fold, causes, attested, runs: true, ahead: 0, alone: 0, fenced: 0, void }
     }
 
     /// A part of the lane could not be read: nothing that follows can be judged.
@@ -173,54 +204,77 @@ impl<'a> Refold<'a> {
 
     /// A record that counts must answer what it says that it answers.
     fn check_cause(&mut self, offset: u64, fact: &Fact, report: &mut Report) {
-        let (cause, expected) = match fact {
-            Fact::LeaseGranted(it) => (it.cause, Asked::Lease(it.lease, path(&it.accounts))),
+        let (cause, read, expected) = match fact {
+            Fact::LeaseGranted(it) => (it.cause, it.read, Asked::Lease(it.lease, path(&it.accounts))),
             Fact::LeaseCredited(it) if is_recovery(it.reason) => {
                 return self.check_recovery(offset, it, report);
             }
             Fact::LeaseCredited(it) => match it.cause {
-                Some(cause) => (cause, Asked::Return(it.lease, it.number)),
+                Some(cause) => (cause, it.read, Asked::Return(it.lease, it.number, it.amount)),
+                None if it.reason == CreditReason::Returned => {
+                    let detail = "LeaseCredited gives back what was returned, and names no return".to_owned();
+                    return self.refuse(offset, detail, report);
+                }
                 None => return,
             },
             Fact::IncarnationEnded(it) if self.attested.explains(self.lane.partition, it) => return,
-            Fact::IncarnationEnded(it) => (it.cause, Asked::End(it.incarnation)),
+            // What operators attested may name an end of `spend` that its ledger had not read.
+            Fact::IncarnationEnded(it) => (it.cause, u64::MAX, Asked::End(it.incarnation)),
             _ => return,
         };
-        let Some(causes) = self.causes else { return };
+        let kind = fact.kind();
+        if cause >= read {
+            let detail =
+                format!("{kind} says that it answers offset {cause} of spend, and was read up to {read}");
+            return self.refuse(offset, detail, report);
+        }
+        let Some(causes) = self.causes else {
+            self.alone += 1;
+            return;
+        };
+        let at = fact.head().at;
         // An operator's attestation may not be sealed yet.
         let unsealed = matches!(fact, Fact::IncarnationEnded(_))
-            && self.attested.newest.is_none_or(|newest| newest <= fact.head().at);
+            && self.attested.newest.is_none_or(|newest| newest <= at);
         match causes.asked.get(&cause) {
-            Some(asked) if *asked == expected => {}
-            None if cause >= causes.end || !causes.whole || unsealed => self.ahead += 1,
+            Some(asked) if expected.answers(asked) => {}
+            None if !causes.whole || unsealed => self.ahead += 1,
+            None if cause >= causes.end && !causes.are_past(at) => self.ahead += 1,
             _ => {
                 let detail = format!(
-                    "{} says that it answers offset {cause} of spend, which asks for nothing of the kind",
-                    fact.kind()
+                    "{kind} says that it answers offset {cause} of spend, which asks for nothing of the kind or for less"
                 );
-                report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
+                self.refuse(offset, detail, report);
             }
         }
     }
 
+    fn refuse(&self, offset: u64, detail: String, report: &mut Report) {
+        report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
+    }
+
     /// What a dead holder left lies above the last mark that it stated.
     fn check_recovery(&mut self, offset: u64, credit: &LeaseCredited, report: &mut Report) {
-        let Some(causes) = self.causes else { return };
-        if !causes.whole || credit.read > causes.end {
+        let Some(causes) = self.causes else {
+            self.alone += 1;
+            return;
+        };
+        let unread = credit.read > causes.end;
+        if !causes.whole || (unread && !causes.are_past(credit.head.at)) {
             self.ahead += 1;
             return;
         }
         let granted = self.fold.lease(&credit.lease).map_or(Money::ZERO, |lease| lease.amount);
         let mark = causes.mark(&credit.lease, credit.read);
-        if mark.is_some_and(|mark| credit.amount <= granted.minus(mark)) {
+        if !unread && mark.is_some_and(|mark| credit.amount <= granted.minus(mark)) {
             return;
         }
         let mark = mark.map_or_else(|| "no mark".to_owned(), |mark| format!("a mark at ${mark}"));
         let detail = format!(
-            "LeaseCredited gives back ${} of ${granted} that a holder left, where spend has {mark}",
-            credit.amount
+            "LeaseCredited gives back ${} of ${granted} that a holder left, where spend has {mark} below offset {}",
+            credit.amount, credit.read
         );
-        report.add(Kind::Unacceptable, format!("{} offset {offset}", self.lane), detail);
+        self.refuse(offset, detail, report);
     }
 
     pub(super) fn finish(self, report: &mut Report) {
@@ -232,6 +286,13 @@ impl<'a> Refold<'a> {
         }
         for (void, count) in self.void {
             report.note(format!("{}: {count} records are void ({void:?})", self.lane));
+        }
+        if self.alone > 0 {
+            report.note(format!(
+                "{}: {} records answer a partition of spend of which nothing is in the archive, so nobody can tell whether \
+                 anybody asked for them",
+                self.lane, self.alone
+            ));
         }
         if self.ahead > 0 {
             report.note(format!(

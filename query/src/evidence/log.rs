@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bursar_schemas::archive::LARGEST_SEGMENT;
 use bursar_schemas::evidence::{
     BUNDLE, Checkpoint, Kind as KeyKind, Removal, TILE, Tile, TileTree, bundle_path, checkpoint_key,
     leaf_key, parse_bundle, parse_bundle_path, parse_tile_path, tile_path,
@@ -13,10 +12,10 @@ use bursar_schemas::merkle::leaf_hash;
 use bursar_schemas::position::Lane;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::ObjectStore;
 
 use super::inventory::Inventory;
+use super::objects::get;
 use super::report::{Kind, Report, seconds};
 use super::{EvidenceError, VerifyOptions};
 
@@ -74,17 +73,6 @@ impl Log {
     }
 }
 
-/// An object's bytes; none when it is not there. What is too large to be any object of an archive reads as empty, so
-/// that nobody can exhaust the memory of whoever checks.
-pub(super) async fn get(store: &Arc<dyn ObjectStore>, key: &str) -> Result<Option<Bytes>, EvidenceError> {
-    match store.get(&Path::from(key)).await {
-        Ok(found) if found.meta.size > 2 * LARGEST_SEGMENT => Ok(Some(Bytes::new())),
-        Ok(found) => Ok(Some(found.bytes().await?)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Reads the log and holds everything in it to everything else.
 pub(super) async fn read(
     store: &Arc<dyn ObjectStore>,
@@ -139,9 +127,19 @@ pub(super) async fn read(
             format!("a trusted checkpoint has {} leaves, the archive has {}", trusted.size, log.size);
         report.add(Kind::RolledBack, "log", detail);
     }
+    if let Some(trusted) = log.trusted.as_ref().filter(|trusted| trusted.size == 0) {
+        log.contains_trusted = trusted.root == TileTree::default().root();
+        if !log.contains_trusted {
+            report.add(
+                Kind::Forked,
+                "log",
+                "the trusted checkpoint of no leaves has a root that is not theirs",
+            );
+        }
+    }
     reader.strangers(report);
     log.witnesses.tell(&options.keys, log.size, report);
-    leaves.finish(&mut log);
+    leaves.finish(&mut log, &options.keys, report);
     Ok(log)
 }
 

@@ -10,6 +10,7 @@
 //! | `limits` | the fold of `limits`, and what each record of it answers |
 //! | `columns` | a segment's columns, made anew from its records |
 //! | `lanes` | the chains of segments, walked in order |
+//! | `objects`, `plain` | an object's bytes, within its kind's bounds; text for a terminal |
 //! | `report` | what was found, for people and for programs |
 //! | `prove`, `bundle` | evidence of one request, written and checked |
 //!
@@ -22,6 +23,8 @@ mod inventory;
 mod lanes;
 mod limits;
 mod log;
+mod objects;
+mod plain;
 mod presence;
 mod producers;
 mod prove;

@@ -10,7 +10,8 @@ use object_store::ObjectStore;
 
 use super::EvidenceError;
 use super::inventory::Inventory;
-use super::log::{Log, get};
+use super::log::Log;
+use super::objects::get;
 use super::report::{Kind, Report};
 use super::segment::footer_of;
 

@@ -9,11 +9,15 @@ use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::{HASH_BEFORE_FIRST, certificate_bytes, head_bytes, is_signed, running_hash};
 use bursar_schemas::wire;
+use sha2::{Digest as _, Sha256};
 
 use super::report::{Kind, OpenEnd, Report, time};
 
 const OPENED: u32 = 1;
 const HEAD: u32 = 2;
+
+/// Unproven facts of a producer whose digests are kept; heads come every second or so, so this is far above any tail.
+const KEPT: usize = 1 << 16;
 
 /// True when a role may write to a topic.
 const fn may_write(role: Role, topic: Topic) -> bool {
@@ -22,6 +26,42 @@ const fn may_write(role: Role, topic: Topic) -> bool {
         Topic::Routes | Topic::Spend => matches!(role, Role::Shim),
         Topic::Limits => matches!(role, Role::Ledger),
         Topic::Policy => matches!(role, Role::Policy),
+    }
+}
+
+/// Short digest of a record.
+fn short(value: &[u8]) -> [u8; 16] {
+    let digest: [u8; 32] = Sha256::digest(value).into();
+    let [a @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = digest;
+    a
+}
+
+/// Which facts counted since the last signed head, so that others under the same numbers show.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Number of the first; none as long as there is none.
+    first: Option<u64>,
+    digests: Vec<[u8; 16]>,
+}
+
+impl Tail {
+    fn push(&mut self, number: u64, value: &[u8]) {
+        self.first.get_or_insert(number);
+        if self.digests.len() < KEPT {
+            self.digests.push(short(value));
+        }
+    }
+
+    /// True when a number is of the tail.
+    fn holds(&self, number: u64) -> bool {
+        self.first.is_some_and(|first| first <= number)
+    }
+
+    /// True when a number is known to have counted with other bytes.
+    fn contradicts(&self, number: u64, value: &[u8]) -> bool {
+        let place = self.first.and_then(|first| number.checked_sub(first));
+        let counted = place.and_then(|place| self.digests.get(usize::try_from(place).ok()?));
+        counted.is_some_and(|counted| *counted != short(value))
     }
 }
 
@@ -38,6 +78,11 @@ struct Known {
     unproven: u64,
     since_us: i64,
     ended: bool,
+    /// True when its first fact on the lane was read, where its certificate should be.
+    from_start: bool,
+    /// True once a finding says that its facts are not all its own.
+    doubted: bool,
+    tail: Tail,
 }
 
 /// Every producer of one life of a lane.
@@ -77,6 +122,7 @@ impl Producers {
         for known in self.known.values_mut() {
             known.next = None;
             known.hash = None;
+            known.tail = Tail::default();
         }
     }
 
@@ -88,6 +134,7 @@ impl Producers {
                 Some(known) if known.next.is_none_or(|due| due < *next) => {
                     known.next = Some(*next);
                     known.hash = None;
+                    known.tail = Tail::default();
                 }
                 Some(_) => {}
                 None => {
@@ -97,23 +144,24 @@ impl Producers {
         }
     }
 
-    /// Takes the lane's next record.
-    pub(super) fn take(&mut self, offset: u64, value: &[u8], report: &mut Report) {
+    /// Takes the lane's next record; true when it counts.
+    fn take(&mut self, offset: u64, value: &[u8], report: &mut Report) -> bool {
         let mut datum = value.get(wire::FRAME..).unwrap_or_default();
         let read = wire::schema_id(value).ok().zip(Head::decode(&mut datum).ok());
         let Some((schema, head)) = read else {
             self.unreadable += 1;
-            return;
+            return false;
         };
         let lane = self.lane;
         let place = || format!("{lane} offset {offset}");
         if !self.known.contains_key(&head.producer) {
             self.meet(&head, schema, &place(), report);
         }
-        let Some(known) = self.known.get_mut(&head.producer) else { return };
+        let Some(known) = self.known.get_mut(&head.producer) else { return false };
         if known.next.is_some_and(|next| head.number < next) {
             self.duplicates += 1;
-            return;
+            check_repeat(lane, known, &head, value, &place(), report);
+            return false;
         }
         if let Some(next) = known.next.filter(|next| head.number > *next) {
             let detail = format!(
@@ -124,6 +172,7 @@ impl Producers {
             );
             report.add(Kind::Gap, place(), detail);
             known.hash = None;
+            known.tail = Tail::default();
         }
         if head.role != known.role {
             let detail = format!(
@@ -139,11 +188,20 @@ impl Producers {
             report.add(Kind::Forged, place(), detail);
         }
         known.next = Some(head.number.saturating_add(1));
+        // Who has no certificate signs nothing that could be contradicted.
+        if known.key.is_some() {
+            known.tail.push(head.number, value);
+        }
         if schema == HEAD {
             check_head(lane, known, value, &place(), report);
         } else {
             known.hash = known.hash.map(|hash| running_hash(&hash, value));
         }
+        if schema == OPENED && known.key.is_none() {
+            self.open(&head, offset, value, report);
+        }
+        // Whose certificate lies in what was not read is believed: nothing else can be said of it.
+        self.known.get(&head.producer).is_some_and(|known| known.key.is_some() || !known.from_start)
     }
 
     /// A producer's first fact on the lane.
@@ -157,6 +215,9 @@ impl Producers {
             unproven: head.number,
             since_us: head.at.0,
             ended: false,
+            from_start: self.whole,
+            doubted: false,
+            tail: Tail::default(),
         };
         if !may_write(head.role, self.lane.topic) {
             let detail = format!(
@@ -169,48 +230,50 @@ impl Producers {
             // Its certificate was removed: its numbers can be checked, its signatures no more.
             known.next = Some(next);
             known.hash = None;
+            known.from_start = false;
         } else if schema != OPENED && self.whole {
             let detail = format!("producer {producer} ({}) writes without a certificate", head.role.word());
             report.add(Kind::Forged, place, detail);
             known.hash = None;
+            known.doubted = true;
         }
         self.known.insert(producer, known);
     }
 
     /// Takes the certificate that a producer shows.
-    pub(super) fn open(&mut self, offset: u64, value: &[u8], report: &mut Report) {
+    fn open(&mut self, head: &Head, offset: u64, value: &[u8], report: &mut Report) {
+        let Some(known) = self.known.get_mut(&head.producer) else { return };
+        let producer = head.producer;
         let mut datum = value.get(wire::FRAME..).unwrap_or_default();
-        let Ok(opened) = ProducerOpened::decode(&mut datum) else { return };
-        let head = &opened.head;
-        let Some(known) = self.known.get_mut(&head.producer).filter(|known| known.key.is_none()) else {
-            return;
+        let detail = match ProducerOpened::decode(&mut datum) {
+            Err(error) => format!("the certificate of producer {producer} cannot be read: {error}"),
+            Ok(opened) if !self.deployment_keys.contains(&opened.deployment_key) => format!(
+                "producer {producer} is certified by {}, which the log does not name as this deployment's key",
+                opened.deployment_key
+            ),
+            Ok(opened) => {
+                let message = certificate_bytes(producer, opened.head.role, &opened.public_key);
+                if is_signed(&opened.deployment_key, &message, &opened.certificate) {
+                    known.key = Some(opened.public_key);
+                    return;
+                }
+                format!("the certificate of producer {producer} does not hold")
+            }
         };
-        let message = certificate_bytes(head.producer, head.role, &opened.public_key);
-        let place = format!("{} offset {offset}", self.lane);
-        if !self.deployment_keys.contains(&opened.deployment_key) {
-            let detail = format!(
-                "producer {} is certified by {}, which the log does not name as this deployment's key",
-                head.producer, opened.deployment_key
-            );
-            report.add(Kind::Forged, place, detail);
-        } else if is_signed(&opened.deployment_key, &message, &opened.certificate) {
-            known.key = Some(opened.public_key);
-        } else {
-            report.add(
-                Kind::Forged,
-                place,
-                format!("the certificate of producer {} does not hold", head.producer),
-            );
-        }
+        known.doubted = true;
+        report.add(Kind::Forged, format!("{} offset {offset}", self.lane), detail);
     }
 
-    /// Takes every record of a segment.
-    pub(super) fn take_all<'a>(&mut self, rows: impl Iterator<Item = (u64, &'a [u8])>, report: &mut Report) {
+    /// Takes every record of a segment, and hands on each with whether it counts: once, and by a certified producer.
+    pub(super) fn take_all<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (u64, &'a [u8])>,
+        report: &mut Report,
+        mut each: impl FnMut(u64, &'a [u8], bool),
+    ) {
         for (offset, value) in rows {
-            self.take(offset, value, report);
-            if wire::schema_id(value) == Ok(OPENED) {
-                self.open(offset, value, report);
-            }
+            let counts = self.take(offset, value, report);
+            each(offset, value, counts);
         }
     }
 
@@ -219,6 +282,11 @@ impl Producers {
         for (producer, known) in self.known {
             let facts = known.next.unwrap_or(known.unproven).saturating_sub(known.unproven);
             report.proven_facts += if known.key.is_some() { known.unproven } else { 0 };
+            if known.key.is_none() && known.from_start && !known.doubted {
+                let detail =
+                    format!("producer {producer} ({}) never showed a certificate", known.role.word());
+                report.add(Kind::Forged, self.lane.to_string(), detail);
+            }
             if known.ended || known.key.is_none() {
                 continue;
             }
@@ -247,19 +315,56 @@ impl Producers {
     }
 }
 
+/// True when a head is its producer's own.
+fn is_own(lane: Lane, key: &Digest, head: &ProducerHead) -> bool {
+    let message = head_bytes(lane, head.head.producer, head.last, &head.hash, head.ended);
+    is_signed(key, &message, &head.signature) && head.last.checked_add(1) == Some(head.head.number)
+}
+
+/// Takes a number that came before. The same bytes again are no harm; others show that what counted, or this, is forged:
+/// who writes first under a producer's next numbers makes its own facts and heads repeats.
+fn check_repeat(lane: Lane, known: &mut Known, head: &Head, value: &[u8], place: &str, report: &mut Report) {
+    let (producer, number) = (head.producer, head.number);
+    if known.doubted || !known.tail.holds(number) {
+        return;
+    }
+    let mut datum = value.get(wire::FRAME..).unwrap_or_default();
+    let read = ProducerHead::decode(&mut datum).ok().filter(|_| wire::schema_id(value) == Ok(HEAD));
+    // Had this head counted, the tail would begin after it.
+    let own = known.key.zip(read).is_some_and(|(key, head)| is_own(lane, &key, &head));
+    let detail = if own {
+        format!(
+            "facts {} to {number} of producer {producer} are not those that it signed for: its own came after them",
+            known.unproven
+        )
+    } else if known.tail.contradicts(number, value) {
+        format!(
+            "number {number} of producer {producer} came before with other bytes, and nobody had signed for it"
+        )
+    } else {
+        return;
+    };
+    known.doubted = true;
+    report.add(Kind::Forged, place, detail);
+}
+
 /// Takes a signed head: it must be the producer's own, and confirm the hash over what came before it.
 fn check_head(lane: Lane, known: &mut Known, value: &[u8], place: &str, report: &mut Report) {
     let mut datum = value.get(wire::FRAME..).unwrap_or_default();
-    let Ok(head) = ProducerHead::decode(&mut datum) else { return };
+    let head = match ProducerHead::decode(&mut datum) {
+        Ok(head) => head,
+        Err(error) => {
+            report.add(Kind::Forged, place, format!("a signed head cannot be read: {error}"));
+            known.hash = None;
+            return;
+        }
+    };
     let producer = head.head.producer;
     let Some(key) = known.key else {
         known.hash = None;
         return;
     };
-    let message = head_bytes(lane, producer, head.last, &head.hash, head.ended);
-    let signed =
-        is_signed(&key, &message, &head.signature) && head.last.checked_add(1) == Some(head.head.number);
-    if !signed {
+    if !is_own(lane, &key, &head) {
         report.add(Kind::Forged, place, format!("the head of producer {producer} is not signed by it"));
         known.hash = None;
         return;
@@ -276,4 +381,5 @@ fn check_head(lane: Lane, known: &mut Known, value: &[u8], place: &str, report: 
     known.unproven = head.head.number.saturating_add(1);
     known.since_us = head.head.at.0;
     known.ended = head.ended;
+    known.tail = Tail::default();
 }

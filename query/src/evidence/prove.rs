@@ -12,7 +12,8 @@ use object_store::ObjectStore;
 
 use super::bundle::{Bundle, FORMAT, ProvenFact, ProvenSegment, RECIPE, Scanned, request_of};
 use super::inventory::Inventory;
-use super::log::{self, Log, Sealed, get};
+use super::log::{self, Log, Sealed};
+use super::objects::get;
 use super::report::Report;
 use super::segment::{Fault, Rows, check as check_segment};
 use super::{EvidenceError, VerifyOptions};
@@ -62,8 +63,10 @@ impl Prover<'_> {
         let sealed = sealed.clone();
         let checked =
             tokio::task::spawn_blocking(move || check_segment(generation, lane, &sealed, &bytes)).await;
-        checked.map_err(|error| EvidenceError::Broken(error.to_string()))?.map_err(|fault| match fault {
-            Fault::Altered { detail, .. } | Fault::Contradiction(detail) => damaged(detail),
+        checked.map_err(|error| damaged(format!("it breaks its reader: {error}")))?.map_err(|fault| {
+            match fault {
+                Fault::Altered { detail, .. } | Fault::Contradiction(detail) => damaged(detail),
+            }
         })
     }
 
@@ -101,7 +104,7 @@ pub async fn prove(
         return Err(EvidenceError::Damaged(what));
     }
     let newest = log.newest.as_ref().ok_or_else(|| EvidenceError::NoLog("no checkpoint".to_owned()))?;
-    let checkpoint = log::with_witnesses(&store, &inventory, newest.size).await?.to_text();
+    let checkpoint = log::with_witnesses(&store, &inventory, newest.size, &options.keys).await?.to_text();
     let prover = Prover { store: &store, hashes: &log.hashes, checkpoint: checkpoint.clone(), request };
     let mut scanned = Scanned { leaves: newest.size, until_us: log.last_at_us, ..Scanned::default() };
     let (mut segments, mut facts) = (Vec::new(), Vec::new());

@@ -1,7 +1,6 @@
 //! What was found, one line for each, and what the whole of it means.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use bursar_schemas::evidence::{Checkpoint, Removal};
 use bursar_schemas::position::Lane;
@@ -9,6 +8,7 @@ use serde::Serialize;
 
 use super::VerifyOptions;
 use super::log::Log;
+use super::plain::plain;
 
 /// Findings kept word for word; the rest is counted.
 const KEPT: usize = 10_000;
@@ -246,7 +246,9 @@ impl Report {
         self.segments = log.segments();
         self.checkpoint.clone_from(&log.newest);
         let partly = options.sample.is_some() || options.since_us.is_some();
-        self.complete = self.holds() && !partly;
+        // Columns that were asked for and not looked at are a part, too.
+        let unread = options.columns && self.columns_of_others > 0;
+        self.complete = self.holds() && !partly && !unread;
         let removed = self.removed.iter().fold((0, 0), |sum, it| (sum.0 + it.segments, sum.1 + it.rows));
         let until = log.last_at_us.map_or_else(|| "no time".to_owned(), time);
         self.verdict.push(match (self.holds(), partly) {
@@ -302,25 +304,27 @@ impl Report {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();
+        // Names come from whoever wrote the archive: none may end a line or move the cursor.
+        let mut line = |line: String| {
+            text.push_str(&plain(&line));
+            text.push('\n');
+        };
         for finding in &self.findings {
-            // Writing to a text cannot fail.
-            let _ = writeln!(text, "{:<12}  {}  {}", finding.kind.word(), finding.what, finding.detail);
+            line(format!("{:<12}  {}  {}", finding.kind.word(), finding.what, finding.detail));
         }
         let listed = u64::try_from(self.findings.len()).unwrap_or(u64::MAX);
         let all: u64 = self.counts.values().sum();
         if all > listed {
-            let _ = writeln!(text, "… and {} more findings", all - listed);
+            line(format!("… and {} more findings", all - listed));
         }
         for open in &self.open_ends {
-            let _ = writeln!(
-                text,
+            line(format!(
                 "open end      {} producer {} ({}): no last head; tail unproven since {} ({} facts from number {})",
                 open.lane, open.producer, open.role, open.since, open.unproven_facts, open.unproven_from
-            );
+            ));
         }
         for removed in &self.removed {
-            let _ = writeln!(
-                text,
+            line(format!(
                 "removed       {}: {} segments, {} rows up to {}, under retention of {} days, by {}; no fault",
                 removed.lane,
                 removed.segments,
@@ -328,26 +332,22 @@ impl Report {
                 removed.until.as_deref().unwrap_or("no time"),
                 removed.retention_days,
                 removed.by
-            );
+            ));
         }
         for note in &self.notes {
-            let _ = writeln!(text, "note          {note}");
+            line(format!("note          {note}"));
         }
         if let Some(checkpoint) = &self.checkpoint {
-            let _ = writeln!(
-                text,
+            line(format!(
                 "log           {}: {} leaves, root {}",
                 checkpoint.origin, checkpoint.size, checkpoint.root
-            );
+            ));
         }
-        let _ = writeln!(
-            text,
+        line(format!(
             "checked       {} of {} segments, {} bytes, {} rows, {} facts under signed heads",
             self.segments_checked, self.segments, self.bytes, self.rows, self.proven_facts
-        );
-        for sentence in &self.verdict {
-            let _ = writeln!(text, "{sentence}");
-        }
+        ));
+        self.verdict.iter().for_each(|sentence| line(sentence.clone()));
         text
     }
 }

@@ -7,6 +7,7 @@ use bursar_schemas::evidence::Removal;
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::merkle::RootBuilder;
 use bursar_schemas::position::Lane;
+use bursar_schemas::wire;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -16,8 +17,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::log::Sealed;
 
-/// Rows decoded at a time.
-const BATCH: usize = 4096;
+/// Rows decoded at a time: few, as each may be as long as a record can be.
+const BATCH: usize = 64;
+
+/// The most bytes that a segment's records may have once they are decoded: a few kilobytes of Parquet can claim gigabytes.
+const MOST_DECODED: usize = 256 << 20;
+
+/// The largest metadata of a segment that is parsed: structures in it take up many times its bytes.
+const LARGEST_METADATA: u32 = 16 << 20;
 
 /// The rows of a segment that holds.
 #[derive(Debug, Default)]
@@ -45,10 +52,21 @@ fn plain() -> ArrowReaderOptions {
     ArrowReaderOptions::new().with_skip_arrow_metadata(true)
 }
 
+/// Reads the metadata, if it is not too large for a segment's.
+fn metadata_of(bytes: &Bytes) -> Result<ArrowReaderMetadata, String> {
+    // The last eight bytes are its length and a magic word, which is the reader's to check.
+    let length = bytes.last_chunk::<8>().map(|[a, b, c, d, ..]| u32::from_le_bytes([*a, *b, *c, *d]));
+    if let Some(length) = length.filter(|length| *length > LARGEST_METADATA) {
+        return Err(format!(
+            "its metadata has {length} bytes, of which a segment's has at most {LARGEST_METADATA}"
+        ));
+    }
+    ArrowReaderMetadata::load(bytes, plain()).map_err(|error| error.to_string())
+}
+
 /// Reads the statement of a segment's footer.
 pub(super) fn footer_of(bytes: &Bytes) -> Result<Footer, String> {
-    let metadata = ArrowReaderMetadata::load(bytes, plain());
-    statement(&metadata.map_err(|error| error.to_string())?)
+    statement(&metadata_of(bytes)?)
 }
 
 fn statement(metadata: &ArrowReaderMetadata) -> Result<Footer, String> {
@@ -63,7 +81,7 @@ fn entry<'a>(metadata: &'a ArrowReaderMetadata, key: &str) -> Option<&'a str> {
 
 /// Reads the statement, and the rows' offsets and bytes.
 fn decode(bytes: &Bytes) -> Result<(Footer, Vec<RecordBatch>), String> {
-    let metadata = ArrowReaderMetadata::load(bytes, plain()).map_err(|error| error.to_string())?;
+    let metadata = metadata_of(bytes)?;
     let footer = statement(&metadata)?;
     let mask = ProjectionMask::columns(metadata.parquet_schema(), ["offset", "value"]);
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), metadata)
@@ -71,8 +89,9 @@ fn decode(bytes: &Bytes) -> Result<(Footer, Vec<RecordBatch>), String> {
         .with_batch_size(BATCH)
         .build()
         .map_err(|error| error.to_string())?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    for batch in &batches {
+    let (mut batches, mut decoded) = (Vec::new(), 0_usize);
+    for batch in reader {
+        let batch = batch.map_err(|error| error.to_string())?;
         let typed = batch.num_columns() == 2
             && batch.column(0).as_primitive_opt::<Int64Type>().is_some()
             && batch.column(1).as_binary_opt::<i32>().is_some()
@@ -80,6 +99,11 @@ fn decode(bytes: &Bytes) -> Result<(Footer, Vec<RecordBatch>), String> {
         if !typed {
             return Err("its columns offset and value are not those of a segment".to_owned());
         }
+        decoded = decoded.saturating_add(batch.get_array_memory_size());
+        if decoded > MOST_DECODED {
+            return Err(format!("its records decode to more than {MOST_DECODED} bytes"));
+        }
+        batches.push(batch);
     }
     Ok((footer, batches))
 }
@@ -106,14 +130,18 @@ pub(super) fn check(
     bytes: &Bytes,
 ) -> Result<Rows, Fault> {
     let sha256 = Digest(Sha256::digest(bytes).into());
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if sha256 != sealed.sha256 {
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let detail = if size == sealed.bytes {
             format!("SHA-256 is {sha256}, logged was {}", sealed.sha256)
         } else {
             format!("it has {size} bytes, logged were {}", sealed.bytes)
         };
         return Err(Fault::Altered { sha256, detail });
+    }
+    if size != sealed.bytes {
+        let detail = format!("it has {size} bytes, and its leaf says {}", sealed.bytes);
+        return Err(Fault::Contradiction(detail));
     }
     let (footer, batches) = decode(bytes).map_err(Fault::Contradiction)?;
     let wrong = |what: &str| Err(Fault::Contradiction(format!("its footer and its leaf differ: {what}")));
@@ -131,6 +159,7 @@ pub(super) fn check(
     }
     let rows = Rows { batches, lost: footer.lost.clone() };
     check_rows(&footer, &rows).map_err(Fault::Contradiction)?;
+    check_times(sealed, &rows).map_err(Fault::Contradiction)?;
     Ok(rows)
 }
 
@@ -138,7 +167,7 @@ pub(super) fn check(
 pub(super) fn check_tombstone(removal: &Removal, bytes: &Bytes) -> Result<Footer, Fault> {
     let wrong =
         |what: &str| Fault::Contradiction(format!("its records are removed, and in its place stands {what}"));
-    let metadata = ArrowReaderMetadata::load(bytes, plain()).map_err(|_| wrong("what is no segment"))?;
+    let metadata = metadata_of(bytes).map_err(|_| wrong("what is no segment"))?;
     let footer = entry(&metadata, FOOTER_KEY).unwrap_or_default();
     if Digest(Sha256::digest(footer.as_bytes()).into()) != removal.footer {
         return Err(wrong("another footer"));
@@ -148,6 +177,25 @@ pub(super) fn check_tombstone(removal: &Removal, bytes: &Bytes) -> Result<Footer
         return Err(wrong("what is no tombstone"));
     }
     statement(&metadata).map_err(|_| wrong("what is no segment"))
+}
+
+/// The event times are those of the rows: who asks for a time or a request passes over segments by them.
+fn check_times(sealed: &Sealed, rows: &Rows) -> Result<(), String> {
+    let times = rows.each().filter_map(|(_, value)| wire::glance(value).ok().map(|front| front.at.0));
+    let found = times.fold(None, |found: Option<(i64, i64)>, at| {
+        Some(found.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))
+    });
+    // Another version may read more records than this one, and so know of earlier and later times.
+    let encloses = match (sealed.times_us, found) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(stated), Some(found)) => stated.0 <= found.0 && found.1 <= stated.1,
+    };
+    let agrees = if sealed.contract { found == sealed.times_us } else { encloses };
+    if agrees {
+        return Ok(());
+    }
+    Err("the event times stated are not those of its records".to_owned())
 }
 
 /// Offsets rise within the range and leave out only what is stated; the root is that of the footer.

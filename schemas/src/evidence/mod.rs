@@ -28,7 +28,7 @@ mod tiles;
 pub use self::checkpoint::Checkpoint;
 pub use self::fingerprint::{contract_fingerprint, fingerprint};
 pub use self::leaf::{Keys, LEAF_VERSION, LONGEST_LEAF, Leaf, LeafError, Manifest, Removal};
-pub use self::note::{Kind, Note, NoteError, Signature, SignerKey, VerifierKey};
+pub use self::note::{Kind, MOST_SIGNATURES, Note, NoteError, Signature, SignerKey, VerifierKey};
 pub use self::proof::{
     Proof, ProofError, consistency_proof, inclusion_proof, root_of, verify_consistency, verify_inclusion,
 };

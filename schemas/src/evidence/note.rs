@@ -13,7 +13,7 @@ use crate::ids::hex;
 const LONGEST_NOTE: usize = 256 * 1024;
 
 /// The most signature lines that are read.
-const MOST_SIGNATURES: usize = 64;
+pub const MOST_SIGNATURES: usize = 64;
 
 /// What begins a signature line: an em dash and a space.
 const DASH: &str = "\u{2014} ";

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bursar_schemas::evidence::{
-    CHECKPOINT, Checkpoint, Kind as KeyKind, Note, VerifierKey, checkpoint_key, cosigned_key,
+    CHECKPOINT, Checkpoint, Kind as KeyKind, MOST_SIGNATURES, Note, Signature, VerifierKey, checkpoint_key,
+    cosigned_key,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
-use super::{READS, get};
+use super::READS;
 use crate::evidence::EvidenceError;
 use crate::evidence::inventory::Inventory;
+use crate::evidence::objects::get;
 use crate::evidence::report::{Kind, Report, Witnessed, seconds};
 
 /// What witnesses say: of each key the largest size that it cosigned, and when, in seconds since 1970.
@@ -56,21 +58,34 @@ impl Words {
     }
 }
 
-/// The checkpoint that is kept for a size, with the line of each witness that cosigned it.
+/// Bytes of a witness's signature after its key's id: a time in seconds and an Ed25519 signature.
+const COSIGNATURE: usize = 8 + 64;
+
+/// The checkpoint that is kept for a size, with the line of each witness that cosigned it, those whose keys are given
+/// first: a note has room for so many, and anybody who writes to the bucket can add some.
 pub(in crate::evidence) async fn with_witnesses(
     store: &Arc<dyn ObjectStore>,
     inventory: &Inventory,
     size: u64,
+    keys: &[VerifierKey],
 ) -> Result<Note, EvidenceError> {
     let parse = |note: &[u8]| Note::parse(note).map_err(|error| EvidenceError::NoLog(error.to_string()));
     let mut whole = parse(&get(store, &checkpoint_key(size)).await?.unwrap_or_default())?;
+    let mut found = Vec::new();
     for (_, id) in inventory.cosigned.iter().filter(|(of, _)| *of == size) {
         let Some(note) = get(store, &cosigned_key(size, *id)).await? else { continue };
-        let cosigned = parse(&note)?;
-        if cosigned.text == whole.text {
-            whole.signatures.extend(cosigned.signatures.into_iter().filter(|it| it.id == *id));
+        let Ok(cosigned) = Note::parse(&note) else { continue };
+        if cosigned.text != whole.text {
+            continue;
+        }
+        let own = |it: &Signature| it.id == *id && it.bytes.len() == COSIGNATURE;
+        if let Some(line) = cosigned.signatures.into_iter().find(own) {
+            found.push((!keys.iter().any(|key| key.id() == *id && key.name() == line.name), line));
         }
     }
+    found.sort_by_key(|(stranger, _)| *stranger);
+    let room = MOST_SIGNATURES.saturating_sub(whole.signatures.len());
+    whole.signatures.extend(found.into_iter().take(room).map(|(_, line)| line));
     Ok(whole)
 }
 
@@ -98,6 +113,7 @@ async fn cosigned(
         get(store, &cosigned_key(size, id)).await.map(|note| (size, id, note))
     });
     let mut reads = std::pin::pin!(reads.buffered(READS));
+    let mut strangers = 0_u64;
     while let Some((size, id, note)) = reads.try_next().await? {
         let name = cosigned_key(size, id);
         let Some(note) = note else { continue };
@@ -126,7 +142,15 @@ async fn cosigned(
                 signed.insert(size, checkpoint);
             }
         }
+        if !keys.iter().any(|key| key.id() == id) {
+            strangers += 1;
+        }
         words.take(&note, size, keys);
+    }
+    if strangers > 0 {
+        report.note(format!(
+            "{strangers} checkpoints carry the line of a witness whose key was not given (--witness): nobody looked at it"
+        ));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use bursar_schemas::archive::parse_segment_key;
-use bursar_schemas::evidence::{Leaf, Manifest, Removal, contract_fingerprint, leaf_key};
+use bursar_schemas::evidence::{Keys, Leaf, Manifest, Removal, VerifierKey, contract_fingerprint, leaf_key};
 use bursar_schemas::ids::Generation;
 use bursar_schemas::position::Lane;
 
@@ -19,6 +19,8 @@ const CLOCKS_APART: i64 = 10 * 60 * 1_000_000;
 pub(super) struct Leaves {
     next: BTreeMap<(Generation, Lane), u64>,
     lanes: BTreeMap<(Generation, Lane), Vec<Sealed>>,
+    /// Keys in use, with the leaves that state them.
+    keys: Vec<(u64, Keys)>,
 }
 
 impl Leaves {
@@ -39,9 +41,7 @@ impl Leaves {
         match leaf {
             Leaf::Segment(manifest) => self.segment(index, &manifest, report),
             Leaf::Removal(removal) => self.removal(index, removal, log, report),
-            Leaf::Keys(keys) => {
-                log.deployment_keys.insert(keys.deployment_key);
-            }
+            Leaf::Keys(keys) => self.keys.push((index, keys)),
             Leaf::Heartbeat { .. } => {}
         }
     }
@@ -98,7 +98,24 @@ impl Leaves {
         }
     }
 
-    pub(super) fn finish(self, log: &mut Log) {
+    /// Only what a signed checkpoint covers is the log's word: anybody can put a leaf.
+    pub(super) fn finish(self, log: &mut Log, given: &[VerifierKey], report: &mut Report) {
         log.lanes = self.lanes;
+        let covered = log.covered;
+        log.removals.retain(|_, (index, _)| *index < covered);
+        if covered > 0 && self.keys.first().is_none_or(|(index, _)| *index > 0) {
+            report.add(Kind::Forged, leaf_key(0), "the first leaf does not state the log's keys");
+        }
+        for (index, keys) in self.keys.into_iter().filter(|(index, _)| *index < covered) {
+            let signed = log.newest.as_ref().map(|checkpoint| &checkpoint.origin);
+            if signed.is_some_and(|origin| *origin != keys.origin) {
+                let detail = format!("it states the keys of another log, {}", keys.origin);
+                report.add(Kind::Forged, leaf_key(index), detail);
+            } else if !given.iter().any(|key| key.to_string() == keys.log_key) {
+                let detail = format!("it states a log key that was not given, {}", keys.log_key);
+                report.add(Kind::Forged, leaf_key(index), detail);
+            }
+            log.deployment_keys.insert(keys.deployment_key);
+        }
     }
 }
