@@ -215,7 +215,7 @@ async fn what_is_no_file_or_too_large_is_named_and_not_read() {
     let (world, _) = World::honest().await;
     let copy = world.copy();
     let spend = copy.segments("spend")[0].clone();
-    for name in [CHECKPOINT, &leaf_key(2), &spend] {
+    for name in [CHECKPOINT, &leaf_key(2), &spend, "pipe"] {
         let copy = world.copy();
         let path = copy.root.join(name);
         drop(std::fs::remove_file(&path));
@@ -239,10 +239,25 @@ async fn what_is_no_file_or_too_large_is_named_and_not_read() {
     copy.write(&next, &bomb);
     assert_named(&copy.verify().await, Kind::Foreign, &next, "metadata has");
     copy.delete(&next);
-    // A name that would end the line and clear the screen.
-    copy.write("a\n\u{1b}[2Jb", b"x");
+    // A name, put by anybody, that would end the line and clear the screen.
+    let entries = copy.entries();
+    let removal = Leaf::Removal(bursar_schemas::evidence::Removal {
+        version: 1,
+        at_us: Leaf::parse(entries.last().unwrap()).unwrap().at_us(),
+        leaf: 3,
+        key: "a\n\u{1b}[2Jb".to_owned(),
+        first: 0,
+        last: 0,
+        rows: 0,
+        sha256: Digest([0; 32]),
+        rows_root: Digest([0; 32]),
+        footer: Digest([0; 32]),
+        retention_days: 1,
+        by: "x".to_owned(),
+    });
+    copy.write(&leaf_key(u64::try_from(entries.len()).unwrap()), &removal.encode().unwrap());
     let text = copy.verify().await.to_text();
-    assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}"), "{text}");
+    assert!(!text.contains('\u{1b}') && text.contains("it removes a\\n\\u{1b}[2Jb"), "{text}");
 }
 
 #[tokio::test]

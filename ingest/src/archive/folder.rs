@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -87,6 +88,31 @@ fn place(path: &FilePath, staged: &FilePath, payload: &PutPayload, create: bool)
     // Also when it is taken: whoever took it may have died before its name was durable.
     sync_folder(folder)?;
     Ok(placed)
+}
+
+/// What is neither a file nor a folder: pipes, sockets, devices.
+fn specials(root: &FilePath, folder: &FilePath, found: &mut Vec<ObjectMeta>) -> std::io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            specials(root, &path, found)?;
+        } else if !kind.is_file() && fs::metadata(&path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+            found.push(ObjectMeta {
+                location: Path::from(name.as_ref()),
+                last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+                size: 0,
+                e_tag: None,
+                version: None,
+            });
+        }
+    }
+    Ok(())
 }
 
 impl Folder {
@@ -178,7 +204,17 @@ impl ObjectStore for Folder {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let root = Arc::clone(&self.root);
+        let below = prefix.map_or_else(|| root.to_path_buf(), |prefix| root.join(prefix.as_ref()));
+        let work = move || {
+            let mut found = Vec::new();
+            specials(&root, &below, &mut found).map_err(failed)?;
+            Ok::<_, Error>(stream::iter(found.into_iter().map(Ok)))
+        };
+        // The local store passes over them, and whoever checks a folder has to name all that is in it.
+        let rest = stream::once(async move { tokio::task::spawn_blocking(work).await.map_err(Error::from)? })
+            .try_flatten();
+        self.inner.list(prefix).chain(rest).boxed()
     }
 
     fn list_with_offset(
