@@ -15,8 +15,10 @@ use crate::inspect::{Cap, Shape};
 const NORMALISED: u64 = 11;
 
 mod media;
+mod target;
 
 pub use media::Rules;
+pub use target::{Besides, cap_field, knows_one_cap, takes_stream_options};
 
 /// How a target's tokenizer treats text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +128,14 @@ pub fn bound(endpoint: Endpoint, shape: &Shape, rules: &Rules, price: &Price) ->
     {
         return Err(NoBound::NoRule("service_tier".to_owned()));
     }
+    if !rules.besides.is_covered(price) {
+        dearest(price, shape, false).ok_or(NoBound::Unpriced)?;
+        return Err(NoBound::NoRule("what the model searches, cites or draws by itself".to_owned()));
+    }
     let media = rules.media_tokens(shape, price).map_err(|place| NoBound::NoRule(place.to_owned()))?;
-    cost(endpoint, shape, rules.tokenizer.text_tokens(shape).saturating_add(media), price)
+    let frame = if shape.tools { rules.tool_frame } else { 0 };
+    let text = rules.tokenizer.text_tokens(shape).saturating_add(frame);
+    cost(endpoint, shape, text.saturating_add(media), price)
 }
 
 /// What an attempt is likely to cost at most, for budgets that are not hard: a token for every three bytes of ASCII and
@@ -193,25 +201,6 @@ fn dearest(price: &Price, shape: &Shape, output: bool) -> Option<Money> {
 fn rounding(price: &Price, shape: &Shape) -> Money {
     let mut all = price.chargeable(shape.service_tier.as_deref());
     if all.any(|(_, price)| price.pico() % 1_000_000 != 0) { Money::from_pico(8) } else { Money::ZERO }
-}
-
-/// The field that carries a cap: newer OpenAI models refuse `max_tokens`, everything else knows it.
-#[must_use]
-pub fn cap_field(model: &str) -> &'static str {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let numbered = |prefix: &str| {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-    };
-    if numbered("o") || name.strip_prefix("gpt-").is_some_and(newer_gpt) {
-        "max_completion_tokens"
-    } else {
-        "max_tokens"
-    }
-}
-
-fn newer_gpt(rest: &str) -> bool {
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse::<u32>().is_ok_and(|version| version >= 5)
 }
 
 #[cfg(test)]

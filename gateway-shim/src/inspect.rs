@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use bursar_schemas::facts::Endpoint;
@@ -49,8 +49,8 @@ pub struct Shape {
     pub cap: Cap,
     /// Spans of `null` where a cap could stand, by field.
     pub empty_caps: Vec<(&'static str, Range<usize>)>,
-    /// Spans of the caps that the caller gave.
-    pub given_caps: Vec<Range<usize>>,
+    /// Spans of the caps that the caller gave, by field.
+    pub given_caps: Vec<(&'static str, Range<usize>)>,
     /// Choices asked for.
     pub choices: u64,
     /// The service tier asked for, unless it is the ordinary one.
@@ -59,6 +59,8 @@ pub struct Shape {
     pub user: Option<String>,
     /// Text that becomes input tokens.
     pub text: Text,
+    /// Whether it declares tools or functions.
+    pub tools: bool,
     /// Images; what each is worth in tokens differs by model.
     pub images: u64,
     /// Tokens of audio, at most.
@@ -106,7 +108,11 @@ pub enum BodyError {
 }
 
 /// The top level of a body: each field's name and raw value.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Fields<'a> {
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// There are more than may be.
+    many: bool,
+}
 
 impl<'de> serde::Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -118,13 +124,16 @@ impl<'de> serde::Deserialize<'de> for Fields<'de> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::with_capacity(16);
+                let mut many = false;
                 while let Some(Name(name)) = map.next_key()? {
-                    if fields.len() >= MOST_FIELDS {
-                        return Err(A::Error::custom("many"));
+                    if fields.len() < MOST_FIELDS {
+                        fields.push((name, map.next_value()?));
+                    } else {
+                        many = true;
+                        map.next_value::<IgnoredAny>()?;
                     }
-                    fields.push((name, map.next_value()?));
                 }
-                Ok(Fields(fields))
+                Ok(Fields { fields, many })
             }
         }
         deserializer.deserialize_map(Top)
@@ -159,8 +168,11 @@ impl<'de> serde::Deserialize<'de> for Name<'de> {
 /// Why it is not what the endpoint takes.
 pub fn inspect(endpoint: Endpoint, body: &[u8]) -> Result<Shape, BodyError> {
     let text = std::str::from_utf8(body).map_err(|_| BodyError::Encoding)?;
-    let Fields(fields) =
+    let Fields { fields, many } =
         serde_json::from_str(text).map_err(|error| BodyError::Json(error.line(), error.column()))?;
+    if many {
+        return Err(BodyError::ManyFields);
+    }
     for (index, (name, _)) in fields.iter().enumerate() {
         if fields[..index].iter().any(|(other, _)| other == name) {
             return Err(BodyError::Twice(messages::short(name)));
@@ -194,11 +206,18 @@ impl Shape {
             service_tier: None,
             user: None,
             text: Text::default(),
+            tools: false,
             images: 0,
             audio: 0,
             unbounded: None,
             open: text.find('{').unwrap_or(0),
         }
+    }
+
+    /// Whether the caller gave a cap in that field.
+    #[must_use]
+    pub fn gives_cap(&self, field: &str) -> bool {
+        self.given_caps.iter().any(|(name, _)| *name == field)
     }
 
     /// Notes that something has no rule; the first is kept.
@@ -248,8 +267,12 @@ impl Reader<'_> {
             },
             "tools" => messages::read_tools(value, &mut self.shape),
             // A schema is shown to the model in the provider's own notation.
-            "functions" | "response_format" => self.shape.text.schema(value),
-            "tool_choice" | "function_call" => self.shape.text.string(value),
+            "functions" => {
+                self.shape.tools |= value != "null";
+                self.shape.text.schema(value);
+            }
+            "response_format" => self.shape.text.schema(value),
+            "tool_choice" | "function_call" => self.shape.text.raw(value),
             "modalities" => {
                 if value != "null" && serde_json::from_str::<Vec<&str>>(value).ok() != Some(vec!["text"]) {
                     self.shape.no_rule(|| "modalities".to_owned());
@@ -320,8 +343,10 @@ impl Reader<'_> {
             return;
         }
         let span = self.span(value);
-        self.shape.given_caps.push(span);
+        self.shape.given_caps.push((name, span));
         match (value.parse::<u64>(), &self.shape.cap) {
+            // Some relays leave a zero out, and then nothing caps the answer.
+            (Ok(0), _) => self.shape.no_rule(|| name.to_owned()),
             (Ok(tokens), Cap::Tokens(other)) => self.shape.cap = Cap::Tokens(tokens.max(*other)),
             (Ok(tokens), Cap::Absent) => self.shape.cap = Cap::Tokens(tokens),
             (Err(_), _) => self.shape.no_rule(|| name.to_owned()),
@@ -334,7 +359,10 @@ impl Reader<'_> {
         let mut options =
             StreamOptions { include_usage: false, usage_span: None, empty: true, object: false };
         if value != "null" {
-            let Fields(fields) = serde_json::from_str(value).map_err(|_| wrong.clone())?;
+            let Fields { fields, many } = serde_json::from_str(value).map_err(|_| wrong.clone())?;
+            if many {
+                return Err(wrong);
+            }
             options.object = true;
             options.empty = fields.is_empty();
             for (name, raw) in fields.iter().filter(|(name, _)| name == "include_usage") {

@@ -27,6 +27,8 @@ pub struct Changes<'a> {
     pub model: &'a str,
     /// The cap to put in, and its field; a cap that the caller gave is replaced where it stands.
     pub cap: Option<(&'static str, u64)>,
+    /// Whether the target may know that field only: then it is put in beside a cap in another one.
+    pub one_cap: bool,
     /// Whether the usage chunk of a stream is to be asked for.
     pub ask_usage: bool,
 }
@@ -40,13 +42,14 @@ pub fn edits(shape: &Shape, changes: &Changes<'_>) -> Vec<Edit> {
         let name = serde_json::Value::from(changes.model).to_string();
         edits.push(Edit { span: shape.model.span.clone(), with: name.into() });
     }
-    if let Some((_, tokens)) = changes.cap.filter(|_| !shape.given_caps.is_empty()) {
-        let lower = |span: &Range<usize>| Edit { span: span.clone(), with: tokens.to_string().into() };
-        edits.extend(shape.given_caps.iter().map(lower));
-    } else if let Some((field, tokens)) = changes.cap {
-        match shape.empty_caps.iter().find(|(name, _)| *name == field) {
-            Some((_, span)) => edits.push(Edit { span: span.clone(), with: tokens.to_string().into() }),
-            None => inserted.push_str(&format!("\"{field}\":{tokens},")),
+    if let Some((field, tokens)) = changes.cap {
+        let put = |span: &Range<usize>| Edit { span: span.clone(), with: tokens.to_string().into() };
+        edits.extend(shape.given_caps.iter().map(|(_, span)| put(span)));
+        if shape.given_caps.is_empty() || changes.one_cap && !shape.gives_cap(field) {
+            match shape.empty_caps.iter().find(|(name, _)| *name == field) {
+                Some((_, span)) => edits.push(put(span)),
+                None => inserted.push_str(&format!("\"{field}\":{tokens},")),
+            }
         }
     }
     if changes.ask_usage {
@@ -148,26 +151,48 @@ mod tests {
     #[test]
     fn only_the_spans_change() {
         let body = " {\"messages\": [ ], \"x\":1.00e2,\t\"model\" : \"a\\u0062\" , \"max_tokens\":null}\n";
-        let changes = Changes { model: "c\"d", cap: Some(("max_tokens", 7)), ask_usage: true };
+        let changes =
+            Changes { model: "c\"d", cap: Some(("max_tokens", 7)), one_cap: false, ask_usage: true };
         assert_eq!(
             apply(body, &changes),
             " {\"stream_options\":{\"include_usage\":true},\"messages\": [ ], \"x\":1.00e2,\t\"model\" : \"c\\\"d\" , \"max_tokens\":7}\n"
         );
-        let same = Changes { model: "ab", cap: None, ask_usage: false };
+        let same = Changes { model: "ab", cap: None, one_cap: false, ask_usage: false };
         assert_eq!(apply(body, &same), body);
     }
 
     #[test]
     fn a_cap_that_the_caller_gave_is_lowered_where_it_stands() {
         let body = r#"{"max_tokens": 900,"model":"m","messages":[],"max_completion_tokens":800}"#;
-        let changes = Changes { model: "m", cap: Some(("max_tokens", 16)), ask_usage: false };
+        let changes = Changes { model: "m", cap: Some(("max_tokens", 16)), one_cap: false, ask_usage: false };
         let lowered = r#"{"max_tokens": 16,"model":"m","messages":[],"max_completion_tokens":16}"#;
         assert_eq!(apply(body, &changes), lowered);
     }
 
     #[test]
+    fn a_target_that_knows_one_field_for_a_cap_gets_it_there() {
+        let changes = Changes { model: "m", cap: Some(("max_tokens", 800)), one_cap: true, ask_usage: false };
+        for (before, after) in [
+            (
+                r#"{"model":"m","messages":[],"max_completion_tokens":800}"#,
+                r#"{"max_tokens":800,"model":"m","messages":[],"max_completion_tokens":800}"#,
+            ),
+            (
+                r#"{"max_tokens":null,"model":"m","messages":[],"max_completion_tokens":900}"#,
+                r#"{"max_tokens":800,"model":"m","messages":[],"max_completion_tokens":800}"#,
+            ),
+            (
+                r#"{"max_tokens":900,"model":"m","messages":[]}"#,
+                r#"{"max_tokens":800,"model":"m","messages":[]}"#,
+            ),
+        ] {
+            assert_eq!(apply(before, &changes), after);
+        }
+    }
+
+    #[test]
     fn usage_is_asked_for_wherever_the_options_stand() {
-        let changes = Changes { model: "m", cap: None, ask_usage: true };
+        let changes = Changes { model: "m", cap: None, one_cap: false, ask_usage: true };
         let body = |options: &str| format!(r#"{{"model":"m","messages":[],"stream_options":{options}}}"#);
         let cases = [
             ("null", r#"{"include_usage":true}"#),
@@ -191,7 +216,7 @@ mod tests {
                 "model": "before", "messages": [{"role": "user", "content": prompt}],
                 "metadata": {"model": extra}, "temperature": number, "stream": true,
             });
-            let changes = Changes { model: "after", cap: Some(("max_tokens", 9)), ask_usage: true };
+            let changes = Changes { model: "after", cap: Some(("max_tokens", 9)), one_cap: false, ask_usage: true };
             let read: serde_json::Value = serde_json::from_str(&apply(&document.to_string(), &changes)).unwrap();
             let mut expected = document;
             expected["model"] = "after".into();

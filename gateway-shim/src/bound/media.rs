@@ -9,6 +9,7 @@ use bursar_schemas::policy::Target;
 use bursar_schemas::price::Price;
 
 use super::Tokenizer;
+use super::target::{Besides, is_openai};
 use crate::inspect::Shape;
 
 /// Tiles of one image, at most.
@@ -20,6 +21,10 @@ const FRAME: u64 = 64;
 /// Tokens of a usual image, in an estimate: a megapixel by tiles.
 pub(super) const USUAL_IMAGE: u64 = 1100;
 
+/// What other vendors put around tools, at most: a prompt that explains them, of up to about 700 tokens where it is
+/// documented.
+const TOOL_FRAME: u64 = 1024;
+
 /// What a target makes of a request's parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -29,20 +34,25 @@ pub struct Rules {
     pub image: Option<u64>,
     /// Whether the rate of tokens by the second of audio is known.
     pub audio: bool,
+    /// Tokens that the vendor may put around tools.
+    pub tool_frame: u64,
+    /// What the model does besides answering.
+    pub besides: Besides,
 }
 
 impl Rules {
     /// The rules for a target; the tokenizer of one that nothing is known of may normalise.
     #[must_use]
     pub fn of(target: &Target) -> Self {
-        match target.provider.prices.as_deref().unwrap_or(&target.provider.id) {
-            "openai" | "azure" => {
-                let family = family(&target.model);
-                let audio = matches!(family, "gpt-audio" | "gpt-audio-mini")
-                    || matches!(family, "gpt-4o-audio-preview" | "gpt-4o-mini-audio-preview");
-                Self { tokenizer: Tokenizer::ByteLevel, image: image(family), audio }
-            }
-            _ => Self { tokenizer: Tokenizer::Normalising, image: None, audio: false },
+        let besides = Besides::of(&target.model);
+        if is_openai(target) {
+            let family = family(&target.model);
+            let audio = matches!(family, "gpt-audio" | "gpt-audio-mini")
+                || matches!(family, "gpt-4o-audio-preview" | "gpt-4o-mini-audio-preview");
+            Self { tokenizer: Tokenizer::ByteLevel, image: image(family), audio, tool_frame: 0, besides }
+        } else {
+            let tokenizer = Tokenizer::Normalising;
+            Self { tokenizer, image: None, audio: false, tool_frame: TOOL_FRAME, besides }
         }
     }
 

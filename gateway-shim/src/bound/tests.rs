@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inspect::inspect;
+use bursar_schemas::policy::{Provider, Target};
 
 fn price() -> Price {
     let mut price = Price { max_output: Some(1000), context_window: Some(8000), ..Price::default() };
@@ -11,7 +12,7 @@ fn price() -> Price {
 }
 
 fn rules(tokenizer: Tokenizer) -> Rules {
-    Rules { tokenizer, image: None, audio: false }
+    Rules { tokenizer, image: None, audio: false, tool_frame: 0, besides: Besides::Nothing }
 }
 
 fn chat(body: &str, tokenizer: Tokenizer) -> Result<Bound, NoBound> {
@@ -93,6 +94,7 @@ fn what_has_no_rule_is_named() {
         (option(r#""prediction":{"type":"content"}"#), "prediction"),
         (option(r#""n":1.5"#), "n"),
         (option(r#""max_completion_tokens":-1"#), "max_completion_tokens"),
+        (option(r#""max_completion_tokens":0"#), "max_completion_tokens"),
     ];
     for (body, place) in cases {
         assert_eq!(chat(&body, Tokenizer::ByteLevel), Err(NoBound::NoRule(place.to_owned())), "{body}");
@@ -170,7 +172,7 @@ fn images_and_audio_count_by_the_rules_of_the_target() {
     let part = |part: &str| {
         format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":[{part}]}}]}}"#)
     };
-    let seeing = Rules { tokenizer: Tokenizer::ByteLevel, image: Some(1000), audio: true };
+    let seeing = Rules { image: Some(1000), audio: true, ..rules(Tokenizer::ByteLevel) };
     let amount = |body: &str, price: &Price| {
         let shape = inspect(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
         bound(Endpoint::ChatCompletions, &shape, &seeing, price).map(|it| it.amount.pico())
@@ -201,4 +203,148 @@ fn images_and_audio_count_by_the_rules_of_the_target() {
     // Twenty tokens, and everything at audio's price once there is audio.
     assert_eq!(amount(&audio, &heard).unwrap() - 10, (nothing - 10 + 4 + 20) * 7);
     assert_eq!(amount(&part(""), &heard).unwrap(), nothing, "without audio its price does not matter");
+}
+
+fn target(vendor: &str, model: &str) -> Target {
+    let provider = serde_json::json!({"id": "p", "prices": vendor});
+    Target { provider: serde_json::from_value::<Provider>(provider).unwrap().into(), model: model.to_owned() }
+}
+
+#[test]
+fn an_answer_that_an_sdk_sends_back_has_a_bound() {
+    let amount = |more: &str| {
+        let body = format!(
+            r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"assistant","content":"a"{more}}}]}}"#
+        );
+        chat(&body, Tokenizer::ByteLevel).map(|it| it.amount.pico())
+    };
+    let nothing = amount("").unwrap();
+    let empty = r#","refusal":null,"annotations":[],"audio":null,"function_call":null,"reasoning":"""#;
+    assert_eq!(amount(empty), Ok(nothing));
+    for field in ["annotations", "reasoning_content", "reasoning"] {
+        assert_eq!(amount(&format!(r#","{field}":"seven b""#)), Ok(nothing + 7), "{field}");
+        assert_eq!(amount(&format!(r#","{field}":null"#)), Ok(nothing), "{field}");
+    }
+    let cited = amount(
+        r#","annotations":[{"type":"url_citation","url_citation":{"url":"http://x","start_index":1}}]"#,
+    );
+    assert!(cited.unwrap() > nothing);
+}
+
+#[test]
+fn an_escape_counts_as_what_it_stands_for() {
+    let amount = |text: &str, place: &str| {
+        let body = format!(r#"{{"model":"m","messages":[],"max_tokens":5,{}}}"#, place.replace('@', text));
+        chat(&body, Tokenizer::Normalising).unwrap().amount.pico()
+    };
+    for place in [
+        r#""tools":[{"type":"function","function":{"name":"f","description":"@"}}]"#,
+        r#""functions":[{"name":"f","description":"@"}]"#,
+        r#""response_format":{"type":"json_schema","json_schema":{"name":"@"}}"#,
+        r#""tool_choice":{"type":"function","function":{"name":"@"}}"#,
+    ] {
+        let (plain, escaped) = (amount("\u{fdfa}", place), amount(r"\ufdfa", place));
+        assert!(escaped >= plain, "{place}: {escaped} < {plain}");
+        assert!(amount(r"\ud83d\ude00", place) >= amount("\u{1f600}", place), "{place}");
+    }
+}
+
+#[test]
+fn a_cap_of_nothing_is_none() {
+    for body in [
+        r#"{"model":"m","messages":[],"max_tokens":0}"#,
+        r#"{"model":"m","messages":[],"max_completion_tokens":5,"max_tokens":0}"#,
+    ] {
+        assert_eq!(chat(body, Tokenizer::ByteLevel), Err(NoBound::NoRule("max_tokens".to_owned())));
+    }
+    let shape = inspect(Endpoint::ChatCompletions, br#"{"model":"m","messages":[],"max_tokens":0}"#).unwrap();
+    let likely = estimate(Endpoint::ChatCompletions, &shape, &price()).unwrap();
+    assert_eq!(likely.inject, Some(1000), "as where none was given");
+}
+
+#[test]
+fn only_openais_own_models_are_byte_level_and_frame_tools_tersely() {
+    for (vendor, model) in [
+        ("openai", "gpt-4o"),
+        ("openai", "m"),
+        ("azure", "gpt-4o-2024-11-20"),
+        ("azure", "o3-mini"),
+        ("azure", "chatgpt-4o-latest"),
+        ("azure", "text-embedding-3-small"),
+    ] {
+        let rules = Rules::of(&target(vendor, model));
+        assert_eq!((rules.tokenizer, rules.tool_frame), (Tokenizer::ByteLevel, 0), "{vendor} {model}");
+    }
+    for (vendor, model) in
+        [("azure", "mistral-large"), ("azure", "deepseek-r1"), ("azure", "omni"), ("anthropic", "gpt-4o")]
+    {
+        let rules = Rules::of(&target(vendor, model));
+        assert_eq!((rules.tokenizer, rules.tool_frame), (Tokenizer::Normalising, 1024), "{vendor} {model}");
+    }
+    let amount = |tools: &str, tool_frame: u64| {
+        let body = format!(r#"{{"model":"m","messages":[],"max_tokens":5{tools}}}"#);
+        let shape = inspect(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
+        let rules = Rules { tool_frame, ..rules(Tokenizer::ByteLevel) };
+        bound(Endpoint::ChatCompletions, &shape, &rules, &price()).unwrap().amount.pico()
+    };
+    for tools in [r#","tools":[{"type":"function"}]"#, r#","functions":[{"name":"f"}]"#] {
+        assert_eq!(amount(tools, 1024) - amount(tools, 0), 1024);
+    }
+    for none in ["", r#","tools":[]"#, r#","tools":null,"functions":null"#] {
+        assert_eq!(amount(none, 1024), amount(none, 0));
+    }
+}
+
+#[test]
+fn a_model_that_searches_or_draws_by_itself_has_no_bound() {
+    let body = r#"{"model":"m","messages":[],"max_tokens":5}"#;
+    let shape = inspect(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
+    let mut by_call = price();
+    by_call.rates.meters.insert(Meter::Requests, Money::from_pico(1_000_000));
+    let found = |model: &str, price: &Price| {
+        bound(Endpoint::ChatCompletions, &shape, &Rules::of(&target("v", model)), price).is_ok()
+    };
+    for model in [
+        "gpt-4o-search-preview-2025-03-11",
+        "gpt-5-search-api",
+        "o3-deep-research",
+        "sonar-deep-research",
+        "perplexity/sonar-pro-search",
+        "gemini-2.5-flash-image",
+        "google/Gemini-3-pro-image-preview",
+        "gpt-5-image",
+        "anything:online",
+        "groq/compound-mini",
+    ] {
+        assert!(!found(model, &price()) && !found(model, &by_call), "{model}");
+    }
+    for model in ["sonar", "sonar-pro", "perplexity/sonar-reasoning", "llama-3.1-sonar-small-128k-online"] {
+        assert!(!found(model, &price()) && found(model, &by_call), "{model}");
+    }
+    for model in ["gpt-4o", "gemini-2.5-flash", "claude-sonnet-4-5", "command-r", "deepseek-chat"] {
+        assert!(found(model, &price()), "{model}");
+    }
+}
+
+#[test]
+fn what_a_target_takes_is_known_by_its_provider() {
+    for (vendor, model, one) in [
+        ("deepseek", "deepseek-chat", true),
+        ("mistral", "mistral-large", true),
+        ("openai", "gpt-4o", false),
+        ("azure", "gpt-4o", false),
+        ("openrouter", "openai/gpt-5", false),
+    ] {
+        assert_eq!(knows_one_cap(&target(vendor, model)), one, "{vendor} {model}");
+    }
+    assert!(!takes_stream_options(&target("mistral", "mistral-large")));
+    assert!(takes_stream_options(&target("openai", "gpt-4o")));
+}
+
+#[test]
+fn a_body_of_too_many_fields_is_refused_for_that() {
+    let fields: String = (0..256).map(|index| format!(r#","f{index}":1"#)).collect();
+    let body = format!(r#"{{"model":"m"{fields}}}"#);
+    let refused = inspect(Endpoint::ChatCompletions, body.as_bytes());
+    assert_eq!(refused, Err(crate::inspect::BodyError::ManyFields));
 }

@@ -44,10 +44,17 @@ impl Text {
         self.strings = self.strings.saturating_add(1);
     }
 
+    /// Adds JSON as it was sent. Whoever decodes it makes up to three bytes that are not ASCII of each `\uXXXX`.
+    pub(crate) fn raw(&mut self, raw: &str) {
+        self.string(raw);
+        let escapes = count(raw.matches("\\u").count());
+        self.wide = self.wide.saturating_add(escapes.saturating_mul(3));
+    }
+
     /// Adds a JSON schema: providers show it in another notation, which is not twice as long.
     pub(crate) fn schema(&mut self, raw: &str) {
-        self.string(raw);
-        self.string(raw);
+        self.raw(raw);
+        self.raw(raw);
         self.tokens(PER_REQUEST);
     }
 
@@ -73,6 +80,7 @@ pub(super) fn read_tools(raw: &str, shape: &mut Shape) {
     }
     match serde_json::from_str::<Vec<Tool<'_>>>(raw) {
         Ok(tools) if tools.iter().all(|tool| tool.kind == "function") => {
+            shape.tools |= !tools.is_empty();
             shape.text.schema(raw);
             shape.text.tokens(PER_TOOL.saturating_mul(count(tools.len())));
         }
@@ -164,7 +172,9 @@ impl<'de> Visitor<'de> for Object<'_> {
                 (Item::Message, "tool_calls" | "function_call") => {
                     map.next_value_seed(Strings { shape: &mut *shape, depth: 0 })?;
                 }
-                (Item::Message, "role" | "name" | "refusal" | "tool_call_id")
+                // SDKs send an answer back as they got it: with its citations, and some with its reasoning.
+                (Item::Message, "role" | "name" | "refusal" | "tool_call_id" | "annotations")
+                | (Item::Message, "reasoning" | "reasoning_content")
                 | (Item::Part, "text" | "refusal") => {
                     map.next_value_seed(Strings { shape: &mut *shape, depth: 0 })?;
                 }

@@ -10,7 +10,8 @@ use bursar_schemas::facts::{Durability, Endpoint};
 
 use super::Run;
 use crate::answer::Outgoing;
-use crate::bound::cap_field;
+use crate::bound::{cap_field, knows_one_cap, takes_stream_options};
+use crate::inspect::Cap;
 use crate::scan::{JsonScan, Learned};
 use crate::splice::{Changes, edits, splice};
 use crate::upstream::{Answer, clean_response, provider_request, request_headers};
@@ -134,14 +135,23 @@ impl Run {
                 return None;
             }
         };
-        // Only where a budget needs the bound is a cap put in; otherwise the model's own rule stays.
-        let cap = candidate.bound.inject.filter(|_| candidate.drawn.blocks);
-        let changes = Changes {
-            model: &candidate.target.model,
-            cap: cap.map(|tokens| (cap_field(&candidate.target.model), tokens)),
-            ask_usage: admitted.endpoint == Endpoint::ChatCompletions && self.withholds(),
+        let (target, shape) = (&candidate.target, &admitted.shape);
+        let (field, one_cap) = (cap_field(&target.model), knows_one_cap(target));
+        // The caller's own cap holds only in a field that the target knows.
+        let own = match shape.cap {
+            Cap::Tokens(tokens) if one_cap && !shape.gives_cap(field) => Some(tokens),
+            Cap::Tokens(_) | Cap::Absent => None,
         };
-        let mut request = Request::new(splice(&admitted.body, &edits(&admitted.shape, &changes)));
+        // Only where a budget needs the bound is a cap put in; otherwise the model's own rule stays.
+        let cap = candidate.bound.inject.or(own).filter(|_| candidate.drawn.blocks);
+        let chat = admitted.endpoint == Endpoint::ChatCompletions;
+        let changes = Changes {
+            model: &target.model,
+            cap: cap.map(|tokens| (field, tokens)),
+            one_cap,
+            ask_usage: chat && self.withholds() && takes_stream_options(target),
+        };
+        let mut request = Request::new(splice(&admitted.body, &edits(shape, &changes)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = address.clone();
         *request.headers_mut() =
