@@ -133,7 +133,20 @@ fn is_hop_by_hop(name: &HeaderName, connection: Option<&str>) -> bool {
         })
 }
 
-/// The headers that go to a provider: the client's without its key, this product's and the hop's.
+/// Headers that carry a key or say on whose account a request goes: beside the operator's key the client's own mean
+/// nothing, or another account than the operator's.
+const CREDENTIALS: [&str; 8] = [
+    "authorization",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "cookie",
+    "openai-organization",
+    "openai-project",
+];
+
+/// The headers that go to a provider: the client's without its credentials, this product's and the hop's.
 pub(crate) fn request_headers(
     client: &HeaderMap,
     end_user_header: &str,
@@ -144,7 +157,7 @@ pub(crate) fn request_headers(
     for (name, value) in client {
         let text = name.as_str();
         let ours = text.starts_with("x-bursar-") || text == end_user_header;
-        let key = name == header::AUTHORIZATION || text == "api-key" || text == "x-api-key";
+        let key = CREDENTIALS.contains(&text);
         let set_here = [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING, header::EXPECT];
         if !ours && !key && !set_here.contains(name) && !is_hop_by_hop(name, connection) {
             headers.append(name.clone(), value.clone());
@@ -214,6 +227,12 @@ mod tests {
         for (name, value) in [
             ("authorization", "Bearer bsk-x"),
             ("x-api-key", "other"),
+            ("api-key", "other"),
+            ("x-goog-api-key", "other"),
+            ("ocp-apim-subscription-key", "other"),
+            ("cookie", "session=1"),
+            ("openai-organization", "org-client"),
+            ("openai-project", "proj-client"),
             ("x-bursar-end-user", "u"),
             ("connection", "close, x-hop"),
             ("x-hop", "1"),
