@@ -196,6 +196,25 @@ async fn a_missing_cap_is_put_in_and_told() {
 }
 
 #[tokio::test]
+async fn a_cap_goes_where_the_target_reads_it() {
+    let far = "[[model]]\nid = \"far\"\ntargets = [{ provider = \"other\", model = \"m\" }]";
+    let stage = Stage::set(Setting {
+        policy: format!("{HARD}{far}"),
+        limits: vec![("team-search", 10_000)],
+        ..Setting::default()
+    })
+    .await;
+    let body = |model: &str| format!(r#"{{"model":"{model}","max_completion_tokens":10,"messages":[]}}"#);
+    let answer = stage.chat(&body("far")).await;
+    assert_eq!((answer.status, answer.header("x-bursar-output-cap")), (200, None));
+    let seen = stage.second.seen()[0].json();
+    assert_eq!((&seen["max_tokens"], &seen["max_completion_tokens"]), (&10.into(), &10.into()));
+    // OpenAI knows the newer name, and refuses both at once.
+    assert_eq!(stage.chat(&body("m")).await.status, 200);
+    assert_eq!(stage.provider.seen()[0].body, body("m"));
+}
+
+#[tokio::test]
 async fn a_fallback_that_cannot_be_paid_ends_with_the_providers_own_error() {
     // The first attempt's bound is 117, the fallback's 238.
     let stage = Stage::hard(200).await;
