@@ -24,7 +24,7 @@ use crate::bound::Bound;
 use crate::inspect::{Shape, inspect};
 use crate::limits::Drawn;
 use crate::proxy;
-use crate::refusal::{Known, Refused, refuse};
+use crate::refusal::{Known, Refused, known_model, refuse};
 use crate::upstream::Policy;
 use crate::world::World;
 
@@ -125,7 +125,7 @@ async fn admit(
     let (parts, incoming) = request.into_parts();
     let (body, buffered) = body::read(world, &parts.headers, incoming).await?;
     let shape = inspect(endpoint, &body).map_err(|error| Refused::invalid(error.to_string()))?;
-    known.model = Some(shape.model.value.clone());
+    known.model = known_model(&shape.model.value);
     if let Some(end_user) = end_user(world, &parts.headers, shape.user.as_deref(), &about.organisation) {
         Arc::make_mut(&mut about).end_user = Some(end_user);
         known.about = Some(Arc::clone(&about));
@@ -174,21 +174,19 @@ pub(crate) fn end_user(
     Some(world.pseudonym(organisation, user))
 }
 
+/// No target has the model.
+fn not_served(model: &str) -> Refused {
+    let message = |model: &str| format!("No provider serves the model {model:?}.");
+    Refused::of_model(StatusCode::NOT_FOUND, RefusalCode::ModelNotFound, model, message)
+}
+
 fn route(policy: &Policy, principal: &Principal, shape: &Shape, at: Micros) -> Result<Arc<Route>, Refused> {
     let model = &shape.model.value;
-    policy.directory.route(principal, model, at).map_err(|error| {
-        let (status, code, message) = match error {
-            RouteError::NotAllowed => (
-                StatusCode::FORBIDDEN,
-                RefusalCode::ModelNotAllowed,
-                format!("This key may not use the model {model:?}."),
-            ),
-            RouteError::NotFound => (
-                StatusCode::NOT_FOUND,
-                RefusalCode::ModelNotFound,
-                format!("No provider serves the model {model:?}."),
-            ),
-        };
-        Refused { param: Some("model"), ..Refused::new(status, code, message) }
+    policy.directory.route(principal, model, at).map_err(|error| match error {
+        RouteError::NotAllowed => {
+            let message = |model: &str| format!("This key may not use the model {model:?}.");
+            Refused::of_model(StatusCode::FORBIDDEN, RefusalCode::ModelNotAllowed, model, message)
+        }
+        RouteError::NotFound => not_served(model),
     })
 }

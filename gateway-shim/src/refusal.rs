@@ -15,6 +15,7 @@ use bursar_schemas::producer::Draft;
 
 use crate::answer::Outgoing;
 use crate::limits::{Denial, Denied};
+use crate::scan::plain_word;
 use crate::world::World;
 
 /// Why a request is refused, and how to say so.
@@ -24,6 +25,8 @@ pub(crate) struct Refused {
     pub(crate) code: RefusalCode,
     /// For people; may name budgets, models and fields.
     pub(crate) message: String,
+    /// What the fact says instead of the message, where that repeats the client's own text.
+    pub(crate) detail: Option<String>,
     pub(crate) param: Option<&'static str>,
     pub(crate) denial: Option<Box<Denial>>,
     /// True when trying again soon can help.
@@ -37,7 +40,20 @@ pub(crate) fn shown(at: Micros) -> String {
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, code: RefusalCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), param: None, denial: None, retryable: false }
+        let message = message.into();
+        Self { status, code, message, detail: None, param: None, denial: None, retryable: false }
+    }
+
+    /// About a model by the client's name of it: anything can stand there, and a fact is for ever.
+    pub(crate) fn of_model(
+        status: StatusCode,
+        code: RefusalCode,
+        model: &str,
+        message: impl Fn(&str) -> String,
+    ) -> Self {
+        let recorded = known_model(model);
+        let detail = Some(message(recorded.as_deref().unwrap_or("(unknown)")));
+        Self { detail, param: Some("model"), ..Self::new(status, code, message(model)) }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -134,6 +150,11 @@ pub(crate) fn put_request_id(response: &mut Response<Outgoing>, request: Request
     }
 }
 
+/// The client's name of a model as a fact may hold it.
+pub(crate) fn known_model(model: &str) -> Option<String> {
+    plain_word(model, 128)
+}
+
 /// What is known of a refused request.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
@@ -174,7 +195,7 @@ pub(crate) fn refuse(
         resets_at: denial.and_then(|denial| denial.resets_at),
         retryable: refused.retryable,
         limits_age_ms: age_us.and_then(|us| u64::try_from(us / 1000).ok()),
-        detail: refused.message.clone(),
+        detail: refused.detail.as_ref().unwrap_or(&refused.message).clone(),
         about: known.about.map(Arc::unwrap_or_clone),
     };
     let recorded = world.note(vec![Draft { lane: Lane::new(Topic::Requests, partition), fact: fact.into() }]);

@@ -165,6 +165,30 @@ async fn a_providers_error_passes_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_time_out_in_front_of_the_model_is_paid_for() {
+    let stage = Stage::plain().await;
+    for status in [408, 499, 504, 520, 524] {
+        stage.provider.next(Script::Answer(status, "text/html", Bytes::from_static(b"late")));
+        assert_eq!(stage.chat(&chat("m", 10, "")).await.status, status);
+    }
+    // As well where the next target is tried.
+    stage.provider.next(Script::Answer(504, "text/html", Bytes::from_static(b"late")));
+    assert_eq!(stage.chat(&chat("two", 10, "")).await.status, 200);
+    until("they are settled", || all_of!(stage.journal, Spend, Settled).len() == 7).await;
+    let settled = all_of!(stage.journal, Spend, Settled);
+    let late = |fact: &&bursar_schemas::facts::Settled| {
+        (fact.amount, fact.basis) == (micro_dollars(117), Basis::Reservation)
+    };
+    assert_eq!(settled.iter().filter(late).count(), 6);
+    assert!(settled.iter().filter(late).all(|fact| fact.confidence == Confidence::Estimated));
+    for status in [500, 502, 503, 529] {
+        stage.provider.next(Script::Answer(status, "text/html", Bytes::from_static(b"no")));
+        assert_eq!(stage.chat(&chat("m", 10, "")).await.status, status);
+    }
+    until("they are voided", || all_of!(stage.journal, Spend, Voided).len() == 4).await;
+}
+
+#[tokio::test]
 async fn a_provider_that_is_slow_or_gone_ends_in_an_error_of_its_own() {
     let stage = Stage::plain().await;
     stage.provider.next(Script::Hang);
@@ -219,6 +243,32 @@ async fn refusals_have_their_status_code_and_one_fact() {
     assert_eq!(stage.send(broken).await.status, 400);
     assert_eq!(kinds(&stage.journal, Topic::Requests), vec!["RequestRefused"; count + 1]);
     assert!(kinds(&stage.journal, Topic::Spend).is_empty() && stage.provider.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusals_fact_repeats_no_free_text() {
+    let stage = Stage::plain().await;
+    for (model, recorded) in [("nobody", Some("nobody")), ("tell CANARY", None), ("main/tell CANARY", None)] {
+        let answer = stage.chat(&chat(model, 1, "")).await;
+        let message = answer.json()["error"]["message"].to_string();
+        assert!(message.contains(model), "the client sees its own text: {message}");
+        let refused = all_of!(stage.journal, Requests, RequestRefused).pop().unwrap();
+        assert_eq!(refused.model.as_deref(), recorded);
+        assert!(refused.detail.contains(recorded.unwrap_or("(unknown)")), "{}", refused.detail);
+        assert!(!refused.detail.contains("CANARY"), "{}", refused.detail);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_in_whichever_line_it_says_so() {
+    let stage = Stage::plain().await;
+    for (lines, status) in [(["identity", "gzip"], 400), (["identity", "identity"], 200)] {
+        let mut request = stage.request("/v1/chat/completions", chat("m", 1, ""));
+        for line in lines {
+            request.headers_mut().append("content-encoding", line.parse().unwrap());
+        }
+        assert_eq!(stage.send(request).await.status, status, "{lines:?}");
+    }
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub(crate) async fn read(
     headers: &HeaderMap,
     incoming: Incoming,
 ) -> Result<(Bytes, Buffered), Refused> {
-    let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
+    let plain = headers.get_all(header::CONTENT_ENCODING).iter().all(|encoding| encoding == "identity");
     if !plain {
         return Err(Refused::invalid("The body must not be compressed."));
     }

@@ -6,8 +6,8 @@ use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{CandidateVerdict, Endpoint, RefusalCode};
 use bursar_schemas::policy::{Route, Target, UnknownPrice};
 
-use super::Candidate;
 use super::draws::not_open;
+use super::{Candidate, not_served};
 use crate::bound::{Bound, NoBound, Rules, bound, estimate};
 use crate::inspect::Shape;
 use crate::limits::Drawn;
@@ -63,23 +63,20 @@ pub(super) fn judge(
 
 /// Why no target can be tried.
 fn none_fits(shape: &Shape, no_rule: Option<String>, no_target: bool) -> Refused {
-    let bad = |code, message| Refused::new(StatusCode::BAD_REQUEST, code, message);
     let model = &shape.model.value;
     match no_rule {
-        Some(place) => bad(
+        Some(place) => Refused::new(
+            StatusCode::BAD_REQUEST,
             RefusalCode::NoBound,
             format!(
                 "The cost of this request has no upper bound, which its budget needs: there is no rule for {place:?}."
             ),
         ),
-        None if no_target => Refused {
-            param: Some("model"),
-            ..Refused::new(
-                StatusCode::NOT_FOUND,
-                RefusalCode::ModelNotFound,
-                format!("No provider serves the model {model:?}."),
-            )
-        },
-        None => bad(RefusalCode::UnknownPrice, format!("The price of the model {model:?} is unknown.")),
+        None if no_target => not_served(model),
+        None => {
+            let message = |model: &str| format!("The price of the model {model:?} is unknown.");
+            let code = RefusalCode::UnknownPrice;
+            Refused { param: None, ..Refused::of_model(StatusCode::BAD_REQUEST, code, model, message) }
+        }
     }
 }
