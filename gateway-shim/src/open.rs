@@ -16,7 +16,7 @@ use bursar_schemas::producer::Draft;
 
 use crate::content::Capture;
 use crate::leases::{GiveBack, Path};
-use crate::owed::{Owed, owed};
+use crate::owed::{Owed, may_have_run, owed};
 use crate::scan::Learned;
 use crate::usage::Reported;
 use crate::world::World;
@@ -84,8 +84,11 @@ fn charge(attempt: &Attempt, outcome: AttemptOutcome, learned: &Learned) -> Resu
         basis,
         lines: Vec::new(),
     };
-    let usage = learned.usage.as_ref();
-    match owed(attempt.sent, outcome, usage.is_some(), attempt.price.is_some()) {
+    // What was reported before an answer broke off is not all that it cost.
+    let cut = matches!(outcome, AttemptOutcome::Broken | AttemptOutcome::Abandoned);
+    let usage = learned.usage.as_ref().filter(|_| learned.whole || !cut);
+    let ruled = if attempt.status.is_some_and(may_have_run) { AttemptOutcome::TimedOut } else { outcome };
+    match owed(attempt.sent, ruled, usage.is_some(), attempt.price.is_some()) {
         Owed::Nothing(reason) => Err(reason),
         Owed::Bound(basis) => Ok(at_bound(basis)),
         Owed::Usage => {

@@ -26,3 +26,10 @@ pub const fn owed(sent: bool, outcome: AttemptOutcome, reported: bool, priced: b
         (false, _) => Owed::Bound(Basis::Reservation),
     }
 }
+
+/// Error statuses by which a gateway in front of a model says that it waited no longer: the model may have run on, and
+/// that is billed.
+#[must_use]
+pub const fn may_have_run(status: u16) -> bool {
+    matches!(status, 408 | 499 | 504 | 520..=524)
+}

@@ -24,6 +24,8 @@ pub struct Learned {
     pub service_tier: Option<String>,
     /// The stream said that it is done.
     pub done: bool,
+    /// The usage is the whole answer's: it came at its end, and not on the way there.
+    pub whole: bool,
 }
 
 /// A scanner for one answer.

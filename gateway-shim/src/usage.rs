@@ -14,6 +14,8 @@ pub struct Reported {
     pub usage: Usage,
     /// The object as it came; none when it is long or holds anything but numbers.
     pub raw: Option<String>,
+    /// Both sides are there, as for an answer; embeddings have an input only.
+    pub both: bool,
 }
 
 #[derive(Deserialize)]
@@ -22,6 +24,8 @@ struct Chat {
     prompt_tokens: Option<u64>,
     #[serde(default)]
     completion_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<Prompt>,
     #[serde(default)]
@@ -49,17 +53,15 @@ struct Completion {
     audio_tokens: Option<u64>,
 }
 
-/// Reads a usage object. None when it reports no quantity at all, or nonsense.
+/// Reads a usage object. None when it reports no input, or nonsense.
 #[must_use]
 pub fn read(raw: &str) -> Option<Reported> {
     let chat: Chat = serde_json::from_str(raw).ok()?;
-    if chat.prompt_tokens.is_none() && chat.completion_tokens.is_none() {
-        return None;
-    }
+    let mut prompt = chat.prompt_tokens?;
     let prompt_details = chat.prompt_tokens_details.unwrap_or_default();
     let completion_details = chat.completion_tokens_details.unwrap_or_default();
+    let input = prompt;
     let mut usage = Usage::from([(Meter::Requests, 1)]);
-    let mut prompt = chat.prompt_tokens.unwrap_or(0);
     // The parts are within the whole; a part that is larger than what is left is cut, so that nothing is
     // counted twice and the sum is always what the provider billed.
     let mut part = |whole: &mut u64, meter: Meter, tokens: Option<u64>| {
@@ -73,12 +75,14 @@ pub fn read(raw: &str) -> Option<Reported> {
     part(&mut prompt, Meter::CacheRead, cached);
     part(&mut prompt, Meter::CacheWrite5m, prompt_details.cache_write_tokens);
     part(&mut prompt, Meter::InputAudio, prompt_details.audio_tokens);
-    let mut completion = chat.completion_tokens.unwrap_or(0);
+    // Some providers count reasoning beside the completion: only the total has it.
+    let beside = chat.total_tokens.unwrap_or(0).saturating_sub(input);
+    let mut completion = chat.completion_tokens.map_or(0, |tokens| tokens.max(beside));
     part(&mut completion, Meter::Reasoning, completion_details.reasoning_tokens);
     part(&mut completion, Meter::OutputAudio, completion_details.audio_tokens);
     part(&mut prompt.clone(), Meter::Input, Some(prompt));
     part(&mut completion.clone(), Meter::Output, Some(completion));
-    Some(Reported { usage, raw: keepable(raw) })
+    Some(Reported { usage, raw: keepable(raw), both: chat.completion_tokens.is_some() })
 }
 
 /// The object with only numbers, `null` and nested objects of them kept, since a string could hold anything.
@@ -140,6 +144,26 @@ mod tests {
     }
 
     #[test]
+    fn what_only_the_total_has_is_output() {
+        let reported = |raw: &str| read(raw).unwrap().usage;
+        let reasoned = reported(
+            r#"{"prompt_tokens":12,"completion_tokens":1,"total_tokens":399,
+                "completion_tokens_details":{"reasoning_tokens":386}}"#,
+        );
+        let expected = Usage::from([
+            (Meter::Input, 12),
+            (Meter::Output, 1),
+            (Meter::Reasoning, 386),
+            (Meter::Requests, 1),
+        ]);
+        assert_eq!(reasoned, expected);
+        let unnamed = reported(r#"{"prompt_tokens":2,"completion_tokens":1,"total_tokens":9}"#);
+        assert_eq!(unnamed[&Meter::Output], 7);
+        let embedded = read(r#"{"prompt_tokens":2,"total_tokens":9}"#).unwrap();
+        assert!(!embedded.both && !embedded.usage.contains_key(&Meter::Output));
+    }
+
+    #[test]
     fn strings_are_never_kept() {
         let raw = r#"{"prompt_tokens":1,"note":"secret","deep":{"a":2,"text":"secret"},"odd secret":3,"list":["secret"]}"#;
         assert_eq!(read(raw).unwrap().raw.unwrap(), r#"{"deep":{"a":2},"prompt_tokens":1}"#);
@@ -147,9 +171,14 @@ mod tests {
 
     #[test]
     fn what_reports_nothing_is_nothing() {
-        for raw in
-            ["null", "{}", r#"{"total_tokens":3}"#, r#"{"prompt_tokens":-1}"#, r#"{"prompt_tokens":"1"}"#]
-        {
+        for raw in [
+            "null",
+            "{}",
+            r#"{"total_tokens":3}"#,
+            r#"{"completion_tokens":3}"#,
+            r#"{"prompt_tokens":-1}"#,
+            r#"{"prompt_tokens":"1"}"#,
+        ] {
             assert_eq!(read(raw), None, "{raw}");
         }
     }

@@ -102,7 +102,7 @@ async fn a_client_that_leaves_after_the_usage_pays_what_it_cost() {
     let feed = stage.provider.stream();
     let request = stage.request("/v1/chat/completions", chat("m", 10, r#","stream":true"#));
     // Usage comes beside content here, so a frame leaves that shows the shim has read it.
-    let both = "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":1}}\n\n";
+    let both = "data: {\"choices\":[{\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":1}}\n\n";
     feed.send(Some(Bytes::from(both))).await.unwrap();
     let mut answer = stage.client.request(request).await.unwrap().into_body();
     assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), both);
@@ -110,6 +110,29 @@ async fn a_client_that_leaves_after_the_usage_pays_what_it_cost() {
     until("it is closed", || !all_of!(stage.journal, Requests, RequestClosed).is_empty()).await;
     assert_eq!(all_of!(stage.journal, Spend, Settled)[0].amount, micro_dollars(12));
     assert_eq!(all_of!(stage.journal, Routes, AttemptEnded)[0].outcome, AttemptOutcome::Abandoned);
+}
+
+#[tokio::test]
+async fn usage_on_the_way_is_no_price_of_an_answer_that_was_cut() {
+    let stage = Stage::dropping().await;
+    let both = "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":1}}\n\n";
+    for leaves in [true, false] {
+        let feed = stage.provider.stream();
+        let request = stage.request("/v1/chat/completions", chat("m", 10, r#","stream":true"#));
+        feed.send(Some(Bytes::from(both))).await.unwrap();
+        let mut answer = stage.client.request(request).await.unwrap().into_body();
+        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), both);
+        if leaves {
+            drop(answer);
+        } else {
+            feed.send(None).await.unwrap();
+            assert!(answer.collect().await.is_err());
+        }
+    }
+    until("both are closed", || all_of!(stage.journal, Requests, RequestClosed).len() == 2).await;
+    let settled = all_of!(stage.journal, Spend, Settled);
+    let amounts: Vec<_> = settled.into_iter().map(|fact| (fact.amount, fact.basis)).collect();
+    assert_eq!(amounts, [(micro_dollars(117), Basis::Reservation); 2]);
 }
 
 #[tokio::test]

@@ -65,10 +65,15 @@ impl JsonScan {
         };
         if self.large {
             self.learned.usage = usage_in_tail(&whole);
+            self.learned.whole = self.learned.usage.is_some();
             return;
         }
         let Ok(document) = serde_json::from_slice::<Document<'_>>(&whole) else { return };
-        self.learned.usage = document.usage.and_then(|raw| usage::read(raw.get()));
+        // An answer has an output; embeddings have no choices and none.
+        let chat = document.choices.is_some();
+        let reported = document.usage.and_then(|raw| usage::read(raw.get()));
+        self.learned.usage = reported.filter(|reported| reported.both || !chat);
+        self.learned.whole = self.learned.usage.is_some();
         self.learned.model = document.model.and_then(|model| plain_word(&model, 128));
         self.learned.service_tier = document.service_tier.and_then(super::quoted_word);
         let reason = document.choices.and_then(|choices| choices.into_iter().next()?.finish_reason);
@@ -119,5 +124,13 @@ mod tests {
         let learned = learn(&document(WHOLE + 5), 100_000);
         assert_eq!(learned.usage.unwrap().usage[&Meter::Output], 2);
         assert_eq!(learn("not json", 3), Learned::default());
+    }
+
+    #[test]
+    fn an_answers_usage_has_both_sides() {
+        let usage = |document: &str| learn(document, 100).usage.is_some();
+        assert!(!usage(r#"{"choices":[],"usage":{"prompt_tokens":4,"total_tokens":4}}"#));
+        assert!(!usage(r#"{"choices":[],"usage":{"completion_tokens":4}}"#));
+        assert!(usage(r#"{"data":[],"usage":{"prompt_tokens":4,"total_tokens":4}}"#));
     }
 }

@@ -133,33 +133,49 @@ impl SseScan {
         }
         if event.starts_with(b"data: [DONE]") || event.starts_with(b"data:[DONE]") {
             self.learned.done = true;
+            self.learned.whole = true;
         }
-        let Some(value) = after_name(event, b"\"usage\"") else { return true };
-        if value.starts_with(b"null") {
+        // Some say the tier at the beginning only.
+        if let Some(tier) = text_after(event, b"\"service_tier\"").and_then(|text| plain_word(text, 32)) {
+            self.learned.service_tier = Some(tier);
+        }
+        // The word may also stand for something else in the same event, such as a tool of that name.
+        if after_name(event, b"\"usage\"").all(|value| value.starts_with(b"null")) {
             return true;
         }
         let Some(chunk) = data_of(event).and_then(|data| serde_json::from_slice::<Chunk<'_>>(data).ok())
         else {
             return true;
         };
-        let Some(reported) = chunk.usage.and_then(|raw| usage::read(raw.get())) else { return true };
+        let reported = chunk.usage.and_then(|raw| usage::read(raw.get())).filter(|reported| reported.both);
+        let Some(reported) = reported else { return true };
         self.learned.usage = Some(reported);
-        self.learned.service_tier = chunk.service_tier.and_then(super::quoted_word);
+        if let Some(tier) = chunk.service_tier.and_then(super::quoted_word) {
+            self.learned.service_tier = Some(tier);
+        }
         let extra = chunk.choices.is_some_and(|choices| choices.is_empty());
+        // Some report what it has come to with every piece; only at the end is that what it cost.
+        self.learned.whole = extra || self.learned.finish_reason.is_some();
         !(self.withhold && extra)
     }
 }
 
-/// What follows a name in JSON text, blanks skipped. Inside a string the quotes would be escaped, so the bytes
-/// cannot be mistaken for content.
-fn after_name<'a>(event: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let at = memmem::find(event, name)? + name.len();
-    Some(event[at..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
+/// What follows a name in JSON text wherever it stands, blanks skipped. Inside a string the quotes would be escaped,
+/// so the bytes cannot be mistaken for content.
+fn after_name<'a>(event: &'a [u8], name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let after = move |at: usize| {
+        let rest = event.get(at + name.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+        Some(rest.trim_ascii_start())
+    };
+    memmem::find_iter(event, name).filter_map(after)
 }
 
-fn text_after<'a>(event: &'a [u8], name: &[u8]) -> Option<&'a str> {
-    let text = after_name(event, name)?.strip_prefix(b"\"")?;
-    std::str::from_utf8(&text[..memchr::memchr(b'"', text)?]).ok()
+/// The first text that a name has.
+fn text_after<'a>(event: &'a [u8], name: &'static [u8]) -> Option<&'a str> {
+    after_name(event, name).find_map(|value| {
+        let text = value.strip_prefix(b"\"")?;
+        std::str::from_utf8(&text[..memchr::memchr(b'"', text)?]).ok()
+    })
 }
 
 /// The data of an event that has one data line.
@@ -228,6 +244,43 @@ mod tests {
         assert_eq!(pass(&[cut.as_bytes()], true).0, cut.as_bytes());
         let (bytes, learned) = pass(&[USAGE.trim_end().as_bytes()], true);
         assert!(bytes.is_empty() && learned.usage.is_some());
+    }
+
+    #[test]
+    fn usage_is_found_behind_the_same_word() {
+        const TOOL: &str = r#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"usage"}}]}}]"#;
+        const NULL: &str = r#"{"x":{"usage":null},"choices":[]"#;
+        for before in [TOOL, NULL] {
+            let event =
+                format!("data: {before},\"usage\":{{\"prompt_tokens\":3,\"completion_tokens\":5}}}}\n\n");
+            assert!(pass(&[event.as_bytes()], false).1.usage.is_some(), "{before}");
+        }
+        let half = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\n";
+        assert_eq!(pass(&[half.as_bytes()], true), (half.as_bytes().to_vec(), Learned::default()));
+    }
+
+    #[test]
+    fn the_service_tier_is_the_last_one_said() {
+        let tier = |before: &str| {
+            let whole = [before, USAGE, DONE].concat();
+            pass(&[whole.as_bytes()], true).1.service_tier
+        };
+        let early = "data: {\"service_tier\":\"auto\"}\n\ndata: {\"service_tier\":\"priority\"}\n\n";
+        assert_eq!(tier(early).as_deref(), Some("priority"));
+        assert_eq!(tier("data: {\"service_tier\":null}\n\n"), None);
+    }
+
+    #[test]
+    fn usage_on_the_way_is_not_the_whole_answers() {
+        let on_the_way =
+            "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\n";
+        let last = on_the_way.replace("{}", "{\"finish_reason\":\"stop\"}");
+        let whole = |pieces: &[&str]| pass(&[pieces.concat().as_bytes()], false).1.whole;
+        assert!(!whole(&[on_the_way]));
+        assert!(!whole(&[on_the_way, LAST]), "the end came without a newer one");
+        assert!(whole(&[on_the_way, &last]));
+        assert!(whole(&[on_the_way, USAGE]));
+        assert!(whole(&[on_the_way, LAST, DONE]));
     }
 
     #[test]
