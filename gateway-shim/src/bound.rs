@@ -121,9 +121,9 @@ pub fn bound(endpoint: Endpoint, shape: &Shape, rules: &Rules, price: &Price) ->
         dearest(price, shape, false).ok_or(NoBound::Unpriced)?;
         return Err(NoBound::NoRule(place.clone()));
     }
-    // `flex` is never dearer than what everyone pays.
+    // `flex` is never dearer than what everyone pays, and `auto` is as dear as the dearest there is.
     if let Some(tier) = &shape.service_tier
-        && tier != "flex"
+        && !matches!(tier.as_str(), "flex" | "auto")
         && !price.service_tiers.contains_key(tier)
     {
         return Err(NoBound::NoRule("service_tier".to_owned()));

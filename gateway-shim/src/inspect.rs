@@ -53,7 +53,7 @@ pub struct Shape {
     pub given_caps: Vec<(&'static str, Range<usize>)>,
     /// Choices asked for.
     pub choices: u64,
-    /// The service tier asked for, unless it is the ordinary one.
+    /// The service tier asked for, unless it is the ordinary one; `auto` leaves it to the provider.
     pub service_tier: Option<String>,
     /// The `user` field.
     pub user: Option<String>,
@@ -279,7 +279,7 @@ impl Reader<'_> {
                 }
             }
             "service_tier" => match serde_json::from_str::<Option<&str>>(value) {
-                Ok(None | Some("auto" | "default")) => {}
+                Ok(None | Some("default")) => {}
                 Ok(Some(tier)) if tier.len() <= 32 => self.shape.service_tier = Some(tier.to_owned()),
                 _ => self.shape.no_rule(|| "service_tier".to_owned()),
             },

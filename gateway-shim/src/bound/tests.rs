@@ -348,3 +348,20 @@ fn a_body_of_too_many_fields_is_refused_for_that() {
     let refused = inspect(Endpoint::ChatCompletions, body.as_bytes());
     assert_eq!(refused, Err(crate::inspect::BodyError::ManyFields));
 }
+
+#[test]
+fn a_tier_that_is_left_to_the_provider_may_be_the_dearest() {
+    let mut price = price();
+    let mut priority = bursar_schemas::price::Rates::default();
+    priority.meters.insert(Meter::Output, Money::from_pico(20_000_000));
+    price.service_tiers.insert("priority".to_owned(), priority);
+    let amount = |tier: &str| {
+        let body = format!(r#"{{"model":"m","messages":[],"max_tokens":5{tier}}}"#);
+        let shape = inspect(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
+        bound(Endpoint::ChatCompletions, &shape, &rules(Tokenizer::ByteLevel), &price).unwrap().amount.pico()
+    };
+    let nothing = amount("");
+    assert_eq!(amount(r#","service_tier":"default""#), nothing);
+    assert_eq!(amount(r#","service_tier":"priority""#), nothing + 50);
+    assert_eq!(amount(r#","service_tier":"auto""#), nothing + 50);
+}

@@ -116,10 +116,11 @@ impl Price {
     }
 
     /// Every price that a request of that service tier can be charged by, in any tier of length: a provider may
-    /// serve it as an ordinary request as well.
+    /// serve it as an ordinary request as well, and one that leaves the choice to it (`auto`) in any tier.
     pub fn chargeable(&self, service_tier: Option<&str>) -> impl Iterator<Item = (Meter, Money)> {
-        let special = service_tier.and_then(|tier| self.service_tiers.get(tier));
-        self.rates.all().chain(special.into_iter().flat_map(Rates::all))
+        let may_be = move |name: &str| service_tier.is_some_and(|tier| tier == name || tier == "auto");
+        let special = self.service_tiers.iter().filter(move |(name, _)| may_be(name));
+        self.rates.all().chain(special.flat_map(|(_, rates)| rates.all()))
     }
 
     /// The price of the call itself, at its dearest.
