@@ -37,7 +37,7 @@ pub struct ShimConfig {
     pub max_open_requests: usize,
     /// Connections open at once; further ones wait in the listener's queue.
     pub max_connections: usize,
-    /// Requests that may wait for a lease at once, per path.
+    /// Requests that may wait for a lease at once, per partition.
     pub max_waiting: usize,
     /// How long a request waits for a lease.
     pub lease_wait: Duration,
