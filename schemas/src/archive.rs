@@ -16,6 +16,9 @@ pub const SEGMENTS: &str = "segments";
 /// Key of the Parquet key-value entry that holds the [`Footer`] as JSON.
 pub const FOOTER_KEY: &str = "bursar.segment";
 
+/// Key of the Parquet key-value entry that shows who built a segment: a signature by the log's key over the whole object.
+pub const SIGNATURE_KEY: &str = "bursar.signature";
+
 /// Key of the Parquet key-value entry that an object has in the place of a segment whose records were removed: the
 /// leaf of the log that says so, as JSON ([`Removed`]). Its [`FOOTER_KEY`] entry is the segment's own, word for word.
 pub const REMOVED_KEY: &str = "bursar.removed";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use bursar_schemas::archive::Footer;
 use bursar_schemas::columns::{Row, Standings, Table};
+use bursar_schemas::evidence::SignerKey;
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::merkle::RootBuilder;
 use bursar_schemas::ports::{Batch, Record};
@@ -277,11 +278,11 @@ impl Draft {
         self.chunks.iter().flat_map(Chunk::open).take(self.records)
     }
 
-    /// Builds the object. Takes processor time, the scribe's as well where there is much to do, but no IO.
+    /// Builds the object, signed where there is a key. Takes processor time, the scribe's as well where there is much to do, but no IO.
     ///
     /// # Errors
     /// When the columns or the file cannot be built.
-    pub(super) fn build(self, scribe: &Scribe) -> Result<Segment, ParquetError> {
+    pub(super) fn build(self, scribe: &Scribe, signer: Option<&SignerKey>) -> Result<Segment, ParquetError> {
         let (generation, lane) = (self.generation, self.lane);
         let mut writer = SegmentWriter::new(lane.topic, self.records)?;
         let gathered = if self.records <= ROWS_AT_ONCE {
@@ -306,8 +307,7 @@ impl Draft {
             producers: standings.export(),
             times_us: times,
         };
-        let bytes = writer.finish(&footer)?;
-        let sha256 = sha256(&bytes);
+        let (bytes, sha256) = writer.finish(&footer, signer)?;
         Ok(Segment { footer, bytes, sha256 })
     }
 

@@ -6,6 +6,7 @@
 //! | `workshop` | the threads that build segments |
 //! | `reading` | a lane's cursor: in its turn while it is behind |
 //! | `buffer`, `parquet` | records not sealed yet, and the object that they become |
+//! | `signature` | telling segments that the log's key signed from what others put |
 //! | `store`, `folder` | objects put if absent; a local folder whose puts survive a power cut |
 //! | `chain` | following a lane's segments to their end |
 //! | `journal` | reading the lanes whose start the topics no longer hold |
@@ -18,7 +19,8 @@
 //! Invariant: an object that exists is a segment whose rows are in, once; nothing is overwritten or deleted but by
 //! `removal`.
 //! Invariant: the slot decides. Whoever puts the segment at an offset first defines its end; everybody else,
-//! also whoever did not hear the answer to its own put, reads its footer and goes on after it.
+//! also whoever did not hear the answer to its own put, reads its footer and goes on after it. Where a log is written,
+//! the log's key must have signed that segment.
 //! Invariant: a lane goes on only when its segment is there and the log has a leaf for it: segment, leaf, checkpoint.
 //! Invariant: a crash at any point loses nothing and repeats nothing, as all state is in the store.
 //! Assumption: a cursor reads one life of its topic; it fails when the topic is made anew.
@@ -36,6 +38,7 @@ mod reading;
 mod removal;
 mod run;
 mod share;
+mod signature;
 mod status;
 mod store;
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use bursar_schemas::archive::{FOOTER_KEY, Footer};
+use bursar_schemas::archive::{FOOTER_KEY, Footer, SIGNATURE_KEY};
 use bursar_schemas::columns;
+use bursar_schemas::evidence::SignerKey;
+use bursar_schemas::ids::Digest;
 use bursar_schemas::position::Topic;
 use bytes::Bytes;
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
@@ -13,6 +15,9 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+
+use super::buffer::sha256;
+use super::signature;
 
 /// Who writes the archive's files.
 pub(super) const WRITER: &str = concat!("bursar ", env!("CARGO_PKG_VERSION"));
@@ -32,6 +37,9 @@ pub enum ParquetError {
     /// The footer could not be written.
     #[error("failed to write a footer: {0}")]
     Footer(serde_json::Error),
+    /// The file has no place for its signature.
+    #[error("failed to sign a segment")]
+    NoSignature,
     /// No thread could be had to write in.
     #[error("failed to start a thread: {0}")]
     Thread(std::io::Error),
@@ -151,23 +159,39 @@ impl SegmentWriter {
         Ok(self.writer.write(batch)?)
     }
 
-    /// The object's bytes, with the footer's statement.
+    /// The object's bytes, with the footer's statement, signed where there is a key; and their SHA-256.
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn finish(self, footer: &Footer) -> Result<Bytes, ParquetError> {
-        self.finish_with([(FOOTER_KEY, serde_json::to_string(footer)?)])
+    pub fn finish(
+        self,
+        footer: &Footer,
+        signer: Option<&SignerKey>,
+    ) -> Result<(Bytes, Digest), ParquetError> {
+        let statement = (FOOTER_KEY, serde_json::to_string(footer)?);
+        let Some(signer) = signer else {
+            let bytes = self.finish_with([statement])?;
+            let sha256 = sha256(&bytes);
+            return Ok((bytes, sha256));
+        };
+        let mut bytes = self.write_out([statement, (SIGNATURE_KEY, signature::unsigned())])?;
+        let sha256 = signature::sign(&mut bytes, signer).ok_or(ParquetError::NoSignature)?;
+        Ok((Bytes::from(bytes), sha256))
     }
 
     /// The object's bytes, with those key-value entries.
     pub(super) fn finish_with<const N: usize>(
-        mut self,
+        self,
         entries: [(&str, String); N],
     ) -> Result<Bytes, ParquetError> {
+        Ok(Bytes::from(self.write_out(entries)?))
+    }
+
+    fn write_out<const N: usize>(mut self, entries: [(&str, String); N]) -> Result<Vec<u8>, ParquetError> {
         for (key, value) in entries {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
-        Ok(Bytes::from(self.writer.into_inner()?))
+        Ok(self.writer.into_inner()?)
     }
 }
 

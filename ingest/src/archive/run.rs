@@ -218,12 +218,13 @@ impl Archiver {
         let segments = Segments::new(store, config.prefix.clone());
         let unset: Clock = Arc::new(|| 0);
         let clock = log.as_ref().map_or(unset, |log| Arc::clone(&log.clock));
+        let workshop = Workshop::new(config.builds, log.as_ref().map(|log| log.signer.clone()));
         let shared = Arc::new(Shared {
             journal,
             delta: config.delta.then(|| Mutex::new(Delta::new(segments.clone(), clock))),
             log: log.map(|settings| SharedLog::new(segments.clone(), settings, &config)),
             segments,
-            workshop: Workshop::new(config.builds),
+            workshop,
             turns: Turns::new(config.turns),
             board: Board::new(config.memory_bytes),
             probed: OnceCell::new(),

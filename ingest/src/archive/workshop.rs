@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use arrow_array::RecordBatch;
+use bursar_schemas::evidence::SignerKey;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -75,13 +76,15 @@ pub(super) struct Workshop {
     taken: Arc<Mutex<mpsc::Receiver<Job>>>,
     /// Builders that are to be started yet.
     missing: Mutex<usize>,
+    /// Who signs segments; none where no log is written.
+    signer: Option<SignerKey>,
 }
 
 impl Workshop {
     /// With room for so many builders, but at least one; they start with the first segments.
-    pub(super) fn new(builders: usize) -> Self {
+    pub(super) fn new(builders: usize, signer: Option<SignerKey>) -> Self {
         let (jobs, taken) = mpsc::channel(1);
-        Self { jobs, taken: Arc::new(Mutex::new(taken)), missing: Mutex::new(builders.max(1)) }
+        Self { jobs, taken: Arc::new(Mutex::new(taken)), missing: Mutex::new(builders.max(1)), signer }
     }
 
     /// Starts a builder, if not all are there.
@@ -90,14 +93,14 @@ impl Workshop {
         if *missing == 0 {
             return Ok(());
         }
-        let taken = Arc::clone(&self.taken);
+        let (taken, signer) = (Arc::clone(&self.taken), self.signer.clone());
         let scribe = Scribe::start()?;
         let work = move || {
             loop {
                 let next = taken.lock().blocking_recv();
                 let Some((draft, answer)) = next else { return };
                 // Whoever asked may be gone.
-                answer.send(draft.build(&scribe)).ok();
+                answer.send(draft.build(&scribe, signer.as_ref())).ok();
             }
         };
         std::thread::Builder::new().name("segment-builder".to_owned()).spawn(work)?;

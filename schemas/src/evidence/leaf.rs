@@ -1,7 +1,8 @@
-//! What a leaf states, as one line of JSON: fields in the order of these types, no spaces, nothing else.
+//! What a leaf states, as one line of JSON: fields in the order of these types, no spaces, nothing else but the claim.
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::take_apart;
 use super::fingerprint::contract_fingerprint;
 use crate::archive::{Footer, parse_segment_key, segment_key};
 use crate::ids::{Digest, Generation};
@@ -196,7 +197,8 @@ pub enum Leaf {
 }
 
 impl Leaf {
-    /// The entry: what is hashed and stored.
+    /// What is stated, in its only form. The entry, which is hashed and stored, carries a claim as well
+    /// ([`super::claim_leaf`]).
     ///
     /// # Errors
     /// Never for a leaf that was made here.
@@ -204,12 +206,14 @@ impl Leaf {
         serde_json::to_vec(self).map_err(|error| LeafError::Json(error.to_string()))
     }
 
-    /// Reads an entry.
+    /// Reads an entry. Whether its claim holds is not looked at: that is for whoever is to sign over it.
     ///
     /// # Errors
     /// When it is not a leaf in its only form, or contradicts itself.
     pub fn parse(entry: &[u8]) -> Result<Self, LeafError> {
-        let leaf: Self = serde_json::from_slice(entry).map_err(|error| LeafError::Json(error.to_string()))?;
+        let (statement, _) = take_apart(entry);
+        let leaf: Self =
+            serde_json::from_slice(&statement).map_err(|error| LeafError::Json(error.to_string()))?;
         let version = match &leaf {
             Self::Keys(keys) => keys.version,
             Self::Segment(manifest) => manifest.version,
@@ -219,7 +223,7 @@ impl Leaf {
         if version != LEAF_VERSION {
             return Err(LeafError::Version(version));
         }
-        if leaf.encode()? != entry {
+        if leaf.encode()? != *statement {
             return Err(LeafError::NotCanonical);
         }
         if let Self::Segment(manifest) = &leaf {

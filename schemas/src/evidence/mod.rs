@@ -6,6 +6,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | `leaf` | what a leaf states: a segment, its removal, the keys in use, a heartbeat |
+//! | `claim` | who claimed a leaf's slot |
 //! | `fingerprint` | fingerprints of the Avro schemas that a segment's records follow |
 //! | `tiles` | names and bytes of tiles and entry bundles, grown leaf by leaf |
 //! | `note` | signed notes, verifier keys, cosignatures |
@@ -17,6 +18,7 @@
 //! Invariant: tiles, bundles and roots are pure functions of the leaves.
 
 mod checkpoint;
+mod claim;
 mod fingerprint;
 mod leaf;
 mod note;
@@ -26,6 +28,7 @@ mod subtrees;
 mod tiles;
 
 pub use self::checkpoint::Checkpoint;
+pub use self::claim::{claim_leaf, is_claimed};
 pub use self::fingerprint::{contract_fingerprint, fingerprint};
 pub use self::leaf::{Keys, LEAF_VERSION, LONGEST_LEAF, Leaf, LeafError, Manifest, Removal};
 pub use self::note::{Kind, MOST_SIGNATURES, Note, NoteError, Signature, SignerKey, VerifierKey};

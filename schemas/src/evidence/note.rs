@@ -118,9 +118,20 @@ impl VerifierKey {
         key_id(&self.name, self.kind, &self.key)
     }
 
+    /// True when a message that is no note is signed so; a witness's key signs none.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.kind == Kind::Ed25519 && self.has_signed(message, signature)
+    }
+
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let Ok(key) = VerifyingKey::from_bytes(&self.key) else { return false };
+        ed25519_dalek::Signature::from_slice(signature)
+            .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
+    }
+
     /// True when a note's text is signed so.
     fn holds(&self, text: &str, signature: &[u8]) -> bool {
-        let Ok(key) = VerifyingKey::from_bytes(&self.key) else { return false };
         let (message, signature) = match self.kind {
             Kind::Ed25519 => (text.to_owned(), signature),
             Kind::Cosignature => {
@@ -128,8 +139,7 @@ impl VerifierKey {
                 (format!("cosignature/v1\ntime {}\n{text}", u64::from_be_bytes(*time)), rest)
             }
         };
-        ed25519_dalek::Signature::from_slice(signature)
-            .is_ok_and(|signature| key.verify_strict(message.as_bytes(), &signature).is_ok())
+        self.has_signed(message.as_bytes(), signature)
     }
 }
 
@@ -192,6 +202,12 @@ impl SignerKey {
     #[must_use]
     pub const fn verifier(&self) -> &VerifierKey {
         &self.verifier
+    }
+
+    /// The signature over a message that is no note; its first line must say what it is.
+    #[must_use]
+    pub fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
     }
 
     /// The signed note of a text, which must end with a line feed.

@@ -301,6 +301,31 @@ fn a_leaf_has_one_form_and_contradicts_itself_nowhere() {
 }
 
 #[test]
+fn a_claim_is_of_one_leaf_in_one_slot_by_one_key() {
+    let signer = SignerKey::new("example.com/log", &[9; 32]).unwrap();
+    let other = SignerKey::new("example.com/log", &[8; 32]).unwrap();
+    let namesake = SignerKey::new("example.com/other", &[9; 32]).unwrap();
+    let keys = [other.verifier().clone(), signer.verifier().clone()];
+    let leaf = Leaf::Segment(manifest(5, 9));
+    let statement = leaf.encode().unwrap();
+    let entry = claim_leaf(&statement, 7, &signer);
+    assert_eq!(Leaf::parse(&entry).unwrap(), leaf);
+    assert_eq!(entry.len(), statement.len() + 99);
+    assert!(is_claimed(&entry, 7, &keys) && is_claimed(&claim_leaf(&statement, 7, &other), 7, &keys));
+    assert!(!is_claimed(&statement, 7, &keys) && !is_claimed(&entry, 8, &keys));
+    assert!(!is_claimed(&entry, 7, &keys[..1]) && !is_claimed(&entry, 7, &[namesake.verifier().clone()]));
+    let text = String::from_utf8(entry).unwrap();
+    let changed = text.replacen("\"bytes\":77", "\"bytes\":78", 1);
+    assert!(Leaf::parse(changed.as_bytes()).is_ok() && !is_claimed(changed.as_bytes(), 7, &keys));
+    for broken in [text.replace("=\"}", "\"}"), text.replace("claim", "claims")] {
+        assert!(Leaf::parse(broken.as_bytes()).is_err(), "{broken}");
+    }
+    // Twice is not its form.
+    let twice = claim_leaf(text.as_bytes(), 7, &signer);
+    assert!(Leaf::parse(&twice).is_err());
+}
+
+#[test]
 fn a_log_takes_only_the_next_segment_of_a_lane() {
     let mut state = LogState::default();
     let mut full = Vec::new();

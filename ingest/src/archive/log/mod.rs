@@ -4,6 +4,8 @@
 //! it; who was second reads what the first one wrote.
 //! Invariant: a checkpoint is put only when every tile of its size is there.
 //! Invariant: nothing is signed on top of a log that contradicts a checkpoint signed before.
+//! Invariant: no leaf is signed for that a holder of the log's key did not claim, unless a checkpoint covers it; none is
+//! written for a segment that no such holder built. Others may write to the store too.
 
 mod open;
 mod publish;
@@ -14,9 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bursar_schemas::archive::segment_key;
 use bursar_schemas::evidence::{
     Checkpoint, Keys, LEAF_VERSION, Leaf, LeafError, LogState, Manifest, Removal, SignerKey, StateError,
-    Tile, VerifierKey, leaf_key,
+    Tile, VerifierKey, claim_leaf, is_claimed, leaf_key,
 };
 use bursar_schemas::ids::{Digest, Generation};
 use bursar_schemas::position::Lane;
@@ -24,6 +27,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::removal::Catalogue;
+use super::signature;
 use super::store::{Put, Segments, StoreError};
 use super::witness::Witness;
 
@@ -83,6 +87,18 @@ pub enum LogError {
     Changed {
         /// The checkpoint's size.
         size: u64,
+    },
+    /// A leaf that no checkpoint covers was put by somebody else.
+    #[error("{key} holds a leaf that no holder of the log's key claimed: look who put it, and move it away")]
+    Unclaimed {
+        /// The object.
+        key: String,
+    },
+    /// A segment that has no leaf was put by somebody else, or altered.
+    #[error("{key} is not as a holder of the log's key built it: look who put it, and move it away")]
+    Unsigned {
+        /// The object.
+        key: String,
     },
     /// A checkpoint kept outside has seen more leaves.
     #[error(
@@ -215,26 +231,38 @@ impl LogWriter {
         self.newest.subscribe()
     }
 
-    /// Takes a leaf that stands in the store.
-    fn absorb(&mut self, entry: &[u8]) -> Result<(), LogError> {
+    /// Takes a leaf that stands in the store, in an object of that name.
+    fn absorb(&mut self, entry: &[u8], object: &str) -> Result<(), LogError> {
         let index = self.state.size();
+        // What a checkpoint says of all leaves up to its own is looked at as soon as they are there.
+        let is_covered = self.signed.last_key_value().is_some_and(|(size, _)| index < *size);
+        if !is_covered && !is_claimed(entry, index, &self.keys) {
+            // One that is no leaf at all is told as such.
+            Leaf::parse(entry).map_err(|error| StateError::Leaf { index, error })?;
+            return Err(LogError::Unclaimed { key: object.to_owned() });
+        }
         self.state.absorb(entry, &mut self.full)?;
         if let Some(catalogue) = &mut self.catalogue {
             catalogue.take(index, &Leaf::parse(entry)?);
         }
         let size = self.state.size();
-        match self.signed.remove(&size) {
-            Some(root) if root != self.state.root() => Err(LogError::Changed { size }),
-            _ => Ok(()),
-        }
+        let signed = self.signed.remove(&size);
+        let Some(root) = signed.filter(|root| *root != self.state.root()) else { return Ok(()) };
+        // The next try reads all of it anew: nothing is added to what was found changed.
+        self.signed.insert(size, root);
+        self.state = LogState::default();
+        self.full.clear();
+        self.catalogue = self.catalogue.take().map(|_| Catalogue::default());
+        Err(LogError::Changed { size })
     }
 
     /// Reads on to the log's end.
     async fn catch_up(&mut self) -> Result<(), LogError> {
-        while let Some(entry) = self.segments.read(&leaf_key(self.state.size())).await? {
-            self.absorb(&entry)?;
+        loop {
+            let key = leaf_key(self.state.size());
+            let Some(entry) = self.segments.read(&key).await? else { return Ok(()) };
+            self.absorb(&entry, &key)?;
         }
-        Ok(())
     }
 
     /// Claims the next slot for a leaf, unless what it says has come to stand in the log.
@@ -243,10 +271,13 @@ impl LogWriter {
         leaf: &Leaf,
         is_there: impl Fn(&LogState) -> bool + Send + Sync,
     ) -> Result<(), LogError> {
-        let entry = Bytes::from(leaf.encode()?);
+        let statement = leaf.encode()?;
         while !is_there(&self.state) {
-            match self.segments.put(&leaf_key(self.state.size()), entry.clone()).await? {
-                Put::Created => return self.absorb(&entry),
+            let index = self.state.size();
+            let entry = Bytes::from(claim_leaf(&statement, index, &self.settings.signer));
+            let key = leaf_key(index);
+            match self.segments.put(&key, entry.clone()).await? {
+                Put::Created => return self.absorb(&entry, &key),
                 Put::Taken => self.catch_up().await?,
             }
         }
@@ -276,7 +307,8 @@ impl LogWriter {
         }
     }
 
-    /// The manifest of a segment that stands in the store, from all of its bytes.
+    /// The manifest of a segment that stands in the store, from all of its bytes, if it was built by a holder of the
+    /// log's key.
     async fn manifest_of(
         &self,
         generation: Generation,
@@ -287,8 +319,12 @@ impl LogWriter {
         let (footer, bytes) = found.ok_or(LogError::NoSegment { generation, lane, start })?;
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         // Beside the runtime: it may be 64 MiB.
-        let hashing = tokio::task::spawn_blocking(move || super::buffer::sha256(&bytes)).await;
-        let sha256 = hashing.map_err(|error| StoreError::Broken(error.to_string()))?;
+        let keys = self.keys.clone();
+        let hash = move || signature::is_signed(&bytes, &keys).then(|| super::buffer::sha256(&bytes));
+        let hashed = tokio::task::spawn_blocking(hash).await;
+        let sha256 = hashed.map_err(|error| StoreError::Broken(error.to_string()))?;
+        let unsigned = || LogError::Unsigned { key: segment_key(generation, lane, start) };
+        let sha256 = sha256.ok_or_else(unsigned)?;
         Ok(Manifest::new(&footer, size, sha256, (self.settings.clock)()))
     }
 

@@ -75,7 +75,7 @@ impl LogWriter {
             };
             let skipped = usize::try_from(self.state.size().saturating_sub(index * bundle)).unwrap_or(BUNDLE);
             for entry in entries.into_iter().skip(skipped) {
-                self.absorb(entry)?;
+                self.absorb(entry, &bundle_path(index, BUNDLE))?;
             }
             if self.state.size() <= published {
                 // A checkpoint of a size is put after all its tiles.
@@ -85,8 +85,9 @@ impl LogWriter {
             }
         }
         while self.state.size() < published {
-            let Some(entry) = self.segments.read(&leaf_key(self.state.size())).await? else { break };
-            self.absorb(&entry)?;
+            let key = leaf_key(self.state.size());
+            let Some(entry) = self.segments.read(&key).await? else { break };
+            self.absorb(&entry, &key)?;
             if self.state.size() <= published {
                 self.full.clear();
             }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bursar_schemas::evidence::{CHECKPOINT, Leaf, SignerKey, checkpoint_key, leaf_key};
+use bursar_schemas::evidence::{
+    BUNDLE, CHECKPOINT, Leaf, SignerKey, bundle_path, checkpoint_key, encode_bundle, leaf_key,
+};
 use bursar_schemas::ids::Digest;
 use bytes::Bytes;
 use object_store::memory::InMemory;
@@ -108,10 +110,135 @@ async fn nothing_is_signed_on_top_of_a_changed_log() {
     place.store.put(&Path::from(leaf_key(1)), PutPayload::from(leaf)).await.unwrap();
     let error = place.writer(1).beat(Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(error, LogError::Changed { size: 3 }), "{error}");
+    // However often the same one tries.
+    let mut writer = place.writer(1);
+    for _ in 0..3 {
+        let error = writer.beat(Duration::from_secs(1)).await.unwrap_err();
+        assert!(matches!(error, LogError::Changed { size: 3 }), "{error}");
+    }
     // A leaf that is none.
     place.store.put(&Path::from(leaf_key(1)), PutPayload::from_static(b"{}")).await.unwrap();
     let error = place.writer(1).beat(Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(error, LogError::State(_)), "{error}");
+}
+
+async fn size(place: &Place) -> u64 {
+    u64::try_from(place.check(&[1]).await.len()).unwrap()
+}
+
+/// Puts a leaf in the log's next slot without its key; it must be neither signed nor touched, by no one.
+async fn refused(place: &Place, entry: &[u8]) {
+    let mut at_work = place.writer(1);
+    at_work.open().await.unwrap();
+    let before = objects(&place.store, &Path::default()).await;
+    let key = leaf_key(at_work.size());
+    place.store.put(&Path::from(key.as_str()), PutPayload::from(entry.to_vec())).await.unwrap();
+    for _ in 0..2 {
+        for writer in [&mut at_work, &mut place.writer(1)] {
+            place.now.fetch_add(60_000_000, Ordering::SeqCst);
+            let error = writer.beat(Duration::from_secs(1)).await.unwrap_err();
+            assert!(matches!(&error, LogError::Unclaimed { key: named } if *named == key), "{error}");
+        }
+    }
+    assert_eq!(place.segments().read(&key).await.unwrap().unwrap(), entry);
+    // Moved away, the writer that met it goes on.
+    place.store.delete(&Path::from(key.as_str())).await.unwrap();
+    assert_eq!(objects(&place.store, &Path::default()).await, before);
+    place.beats(&mut at_work, 1).await;
+    place.check(&[1]).await;
+}
+
+#[tokio::test]
+async fn what_somebody_without_the_key_puts_in_a_slot_is_not_signed() {
+    let place = Place::new();
+    place.beats(&mut place.writer(1), 5).await;
+    let keys = Keys {
+        version: LEAF_VERSION,
+        at_us: 1_800_000_000_000_000,
+        origin: ORIGIN.to_owned(),
+        log_key: place.settings(1).signer.verifier().to_string(),
+        deployment_key: Digest([66; 32]),
+    };
+    let removal = Removal {
+        version: LEAF_VERSION,
+        at_us: 1_800_000_000_000_000,
+        leaf: 1,
+        key: "segments/x".to_owned(),
+        first: 0,
+        last: 9,
+        rows: 10,
+        sha256: Digest([1; 32]),
+        rows_root: Digest([2; 32]),
+        footer: Digest([3; 32]),
+        retention_days: 1,
+        by: "nobody".to_owned(),
+    };
+    for leaf in [Leaf::Keys(keys), Leaf::Removal(removal)] {
+        let statement = leaf.encode().unwrap();
+        refused(&place, &statement).await;
+        // With a claim by a key of his own, and for another slot by the log's key.
+        let own = SignerKey::new(ORIGIN, &[7; 32]).unwrap();
+        refused(&place, &claim_leaf(&statement, size(&place).await, &own)).await;
+        refused(&place, &claim_leaf(&statement, 2, &place.settings(1).signer)).await;
+    }
+    // A leaf of the log itself, once more.
+    let replayed = place.segments().read(&leaf_key(4)).await.unwrap().unwrap();
+    refused(&place, &replayed).await;
+    // With the hint made one of before, and gone.
+    let old = place.segments().read(&checkpoint_key(3)).await.unwrap().unwrap();
+    let key = leaf_key(size(&place).await);
+    place.segments().put(&key, replayed).await.unwrap();
+    place.segments().replace(CHECKPOINT, old).await.unwrap();
+    for _ in 0..2 {
+        let error = place.writer(1).open().await.unwrap_err();
+        assert!(matches!(&error, LogError::Unclaimed { key: named } if *named == key), "{error}");
+        place.store.delete(&Path::from(CHECKPOINT)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_that_somebody_else_put_is_not_signed() {
+    let place = Place::new();
+    let leaf = Leaf::Heartbeat { version: LEAF_VERSION, at_us: 7 }.encode().unwrap();
+    let name = bundle_path(0, BUNDLE);
+    let bundle = Bytes::from(encode_bundle(&vec![leaf; BUNDLE]));
+    place.segments().put(&name, bundle).await.unwrap();
+    let error = place.writer(1).open().await.unwrap_err();
+    assert!(matches!(&error, LogError::Unclaimed { key } if *key == name), "{error}");
+    assert_eq!(objects(&place.store, &Path::default()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn leaves_of_the_version_before_count_under_a_checkpoint_alone() {
+    let place = Place::new();
+    let mut state = LogState::default();
+    for index in 0..3_u32 {
+        let at_us = i64::from(index);
+        let entry = Leaf::Heartbeat { version: LEAF_VERSION, at_us }.encode().unwrap();
+        state.absorb(&entry, &mut Vec::new()).unwrap();
+        place.segments().put(&leaf_key(u64::from(index)), Bytes::from(entry)).await.unwrap();
+    }
+    let error = place.writer(1).open().await.unwrap_err();
+    assert!(matches!(&error, LogError::Unclaimed { key } if *key == leaf_key(0)), "{error}");
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: 3, root: state.root() };
+    let note = Bytes::from(checkpoint.sign(&place.settings(1).signer));
+    place.segments().replace(CHECKPOINT, note).await.unwrap();
+    let mut writer = place.writer(1);
+    writer.open().await.unwrap();
+    assert_eq!((writer.size(), writer.published()), (4, 4), "it goes on and states its keys");
+}
+
+#[tokio::test]
+async fn a_claim_by_an_earlier_key_counts_while_that_key_is_named() {
+    let place = Place::new();
+    place.beats(&mut place.writer(1), 2).await;
+    place.store.delete(&Path::from(CHECKPOINT)).await.unwrap();
+    let error = place.writer(2).open().await.unwrap_err();
+    assert!(matches!(error, LogError::Unclaimed { .. }), "{error}");
+    let earlier = vec![place.settings(1).signer.verifier().clone()];
+    let settings = LogSettings { earlier, ..place.settings(2) };
+    LogWriter::new(place.segments(), settings).open().await.unwrap();
+    assert_eq!(place.check(&[1, 2]).await.len(), 3);
 }
 
 #[tokio::test]

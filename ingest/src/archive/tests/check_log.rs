@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bursar_schemas::evidence::{
-    Checkpoint, Leaf, VerifierKey, bundle_path, checkpoint_key, leaf_key, tile_path,
+    Checkpoint, Leaf, VerifierKey, bundle_path, checkpoint_key, is_claimed, leaf_key, tile_path,
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -36,6 +36,9 @@ fn tiles(entries: &[Bytes]) -> Objects {
 pub(in crate::archive) fn check(objects: &Objects, keys: &[VerifierKey]) -> Vec<Leaf> {
     let entries: Vec<Bytes> = (0..).map_while(|index| objects.get(&leaf_key(index)).cloned()).collect();
     let leaves: Vec<Leaf> = entries.iter().map(|entry| Leaf::parse(entry).unwrap()).collect();
+    for (index, entry) in (0..).zip(&entries) {
+        assert!(is_claimed(entry, index, keys), "nobody claimed leaf {index}");
+    }
     let mut expected: BTreeSet<String> = (0..).take(entries.len()).map(leaf_key).collect();
     let mut newest = 0;
     for (key, note) in objects

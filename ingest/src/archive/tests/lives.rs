@@ -130,7 +130,7 @@ async fn a_segment_outside_the_chain_is_not_followed() {
     let mut stray = Buffer::new(life, LANE, Head { next: 700, ..Head::default() });
     let record = Record { offset: 700, at: Micros(0), value: fact(1, 1) };
     stray.push(Batch { records: vec![record], next: 701 }, Instant::now());
-    let bytes = stray.draft().build(&Scribe::start().unwrap()).unwrap().bytes;
+    let bytes = stray.draft().build(&Scribe::start().unwrap(), None).unwrap().bytes;
     let ahead = Path::from(format!("archive/{}", segment_key(life, LANE, 700)));
     store.put(&ahead, PutPayload::from(bytes)).await.unwrap();
     journal.fill(20);
@@ -176,7 +176,7 @@ fn records_below_the_chains_end_are_not_taken_in_again() {
     buffer.push(batch(3..8), Instant::now());
     buffer.push(batch(6..9), Instant::now());
     assert_eq!((buffer.start(), buffer.next(), buffer.records()), (5, 9, 4));
-    let footer = buffer.draft().first(2).build(&Scribe::start().unwrap()).unwrap().footer;
+    let footer = buffer.draft().first(2).build(&Scribe::start().unwrap(), None).unwrap().footer;
     assert_eq!((footer.start, footer.end, footer.rows), (5, 6, 2));
     buffer.advance(&footer).unwrap();
     assert_eq!((buffer.start(), buffer.next(), buffer.records()), (7, 9, 2));

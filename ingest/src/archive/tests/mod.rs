@@ -7,6 +7,7 @@ mod components;
 mod delta;
 mod disturbed;
 mod faults;
+mod forged;
 mod hour;
 mod journal;
 mod lives;
