@@ -85,7 +85,13 @@ impl Journal for KafkaJournal {
     }
 
     async fn bounds(&self, lane: Lane) -> Result<Bounds, JournalError> {
-        bounds(&self.asking, &self.settings, lane).await
+        match bounds(&self.asking, &self.settings, lane).await {
+            // A broker that was frozen, or just came back, says so before it knows its partitions again.
+            Err(JournalError::NoLane(lane)) if lane.partition < self.partitions(lane.topic).await? => {
+                Err(JournalError::Unavailable(format!("Kafka does not know yet where {lane} is")))
+            }
+            found => found,
+        }
     }
 
     async fn read(&self, lane: Lane, from: u64) -> Result<Box<dyn Cursor>, JournalError> {
