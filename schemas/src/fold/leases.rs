@@ -84,8 +84,8 @@ impl Serialize for Leases {
 impl<'de> Deserialize<'de> for Leases {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut leases = Self::default();
-        let pairs: Vec<(LeaseId, Lease)> = Vec::deserialize(deserializer)?;
-        pairs.into_iter().for_each(|(id, lease)| leases.insert(id, lease));
+        let of: Vec<(LeaseId, Lease)> = pairs::deserialize(deserializer)?;
+        of.into_iter().for_each(|(id, lease)| leases.insert(id, lease));
         Ok(leases)
     }
 }
