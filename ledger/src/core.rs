@@ -119,8 +119,7 @@ pub struct Core {
 
 /// True when the log has granted a lease, or never will. What `spend` says of one may be read before its grant is.
 fn was_decided(fold: &Fold, lease: &LeaseId) -> bool {
-    let forgotten = fold.used_up(&lease.holder).is_some_and(|highest| lease.number <= highest);
-    forgotten || fold.lease(lease).is_some() || fold.has_ended(&lease.holder)
+    fold.is_used_up(lease) || fold.lease(lease).is_some() || fold.has_ended(&lease.holder)
 }
 
 impl Core {

@@ -189,6 +189,18 @@ fn there_are_never_more_members_than_policy_allows() {
 }
 
 #[test]
+fn members_that_are_named_at_once_are_counted_while_their_limits_are_under_way() {
+    let mut document = each_user("5", Window::Day, Some(2));
+    document.budgets[1].mode = Mode::Track;
+    let mut world = World::new(&document);
+    for (name, member) in [("a", ALICE), ("b", BOB), ("e", EVE)] {
+        world.shim.reserve(name, &[all(), of(member, START)], None, money("1"), &mut world.logs);
+    }
+    world.settle();
+    assert_eq!([ALICE, BOB, EVE].map(|it| world.limit(it)), [Some(money("5")), Some(money("5")), None]);
+}
+
+#[test]
 fn policy_and_raises_reach_every_member() {
     let mut world = World::new(&each_user("5", Window::Day, None));
     for member in [ALICE, BOB] {

@@ -10,13 +10,46 @@
 mod support;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{CreditReason, Head, LeaseCredited, Mode, Role};
+use bursar_schemas::facts::{AccountRef, CreditReason, Head, LeaseCredited, Mode, Role};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::policy::Budget;
 use bursar_schemas::wire;
 use support::check_replay;
 use support::leased::{World, account, hard, money};
 use support::shim::Shim;
+
+/// Another ledger writes under the same epoch that some of the shim's lease timed out.
+fn confused_time_out(world: &World, number: u64, amount: &str, accounts: &[AccountRef]) -> Vec<u8> {
+    let mut head = Head::draft(Micros(world.logs.now), 1, "");
+    (head.producer, head.role) = (ProducerId([78; 16]), Role::Ledger);
+    let credit = LeaseCredited {
+        head,
+        epoch: world.node.core.fold().epoch().unwrap(),
+        lease: world.shim.lease(1),
+        number,
+        amount: money(amount),
+        accounts: accounts.to_vec(),
+        reason: CreditReason::TimedOut,
+        cause: None,
+        read: 1,
+    };
+    wire::encode(&credit.into())
+}
+
+#[test]
+fn a_time_out_answers_no_return_that_has_its_number() {
+    let mut world = World::new([hard("first"), hard("second")]);
+    world.ask();
+    world.wait(1);
+    // It is void, as both accounts are hard.
+    let credit = confused_time_out(&world, 1, "0.01", &[account("first")]);
+    world.logs.limits.push(credit);
+    world.wait(1);
+    world.shim.give_back(1, 1, money("3"), false, &mut world.logs);
+    world.wait(1);
+    assert_eq!((world.committed("first"), world.committed("second")), (money("5"), money("5")));
+    check_replay(&world.node.core, &world.logs);
+}
 
 #[test]
 fn money_that_was_given_back_and_not_credited_is_not_waited_for() {
@@ -30,20 +63,8 @@ fn money_that_was_given_back_and_not_credited_is_not_waited_for() {
     other.ask(1, &path[..1], money("2.5"), money("2.5"), &mut world.logs);
     world.wait(1);
     // A confused ledger says that a little of it timed out: the return then no longer fits beside what is used.
-    let mut head = Head::draft(Micros(world.logs.now), 1, "");
-    (head.producer, head.role) = (ProducerId([78; 16]), Role::Ledger);
-    let credit = LeaseCredited {
-        head,
-        epoch: world.node.core.fold().epoch().unwrap(),
-        lease: world.shim.lease(1),
-        number: 77,
-        amount: money("0.01"),
-        accounts: path[..1].to_vec(),
-        reason: CreditReason::TimedOut,
-        cause: None,
-        read: 1,
-    };
-    world.logs.limits.push(wire::encode(&credit.into()));
+    let credit = confused_time_out(&world, 77, "0.01", &path[..1]);
+    world.logs.limits.push(credit);
     world.wait(1);
     world.shim.give_back(1, 1, money("3"), false, &mut world.logs);
     world.wait(1);

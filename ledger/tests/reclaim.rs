@@ -33,8 +33,13 @@ fn only_bounded_accounts_get_back_what_a_silent_holder_has_unused() {
     let mut world = leased();
     world.wait(110);
     assert!(world.credits().is_empty(), "it may only be slow");
-    world.wait(10);
+    while !world.node.core.fold().lease(&world.shim.lease(1)).unwrap().revoked {
+        world.wait(1);
+        assert!(world.logs.now < support::START + 130 * SECOND);
+    }
+    world.wait(1);
     assert!(world.node.core.fold().lease(&world.shim.lease(1)).unwrap().revoked, "first it is told");
+    assert!(world.credits().is_empty(), "and has a while to give it back itself");
     world.wait(10);
     let credits = world.credits();
     assert_eq!(credits.len(), 1);
@@ -83,6 +88,36 @@ fn a_holder_that_is_heard_keeps_its_lease_and_a_new_ledger_listens_first() {
     assert!(world.credits().is_empty());
     world.wait(30);
     assert_eq!(world.credits().len(), 1);
+}
+
+#[test]
+fn a_ledger_that_stood_still_for_a_minute_may_have_missed_whom_it_calls_silent() {
+    let mut world = leased();
+    world.wait(10);
+    world.logs.now += 60 * SECOND;
+    world.wait(110);
+    assert!(
+        world.credits().is_empty(),
+        "three minutes of silence, of which it has listened to less than two"
+    );
+    world.wait(20);
+    assert_eq!(world.credits().len(), 1);
+}
+
+#[test]
+fn a_ledger_that_starts_from_a_snapshot_knows_what_a_time_out_gave_back() {
+    let mut world = leased();
+    world.wait(130);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("8")));
+    world.node = world.node.successor(101);
+    world.wait(1);
+    let (organisations, budgets) = (vec![Organisation::new("acme")], vec![hard("hard"), hard("bounded")]);
+    world.logs.publish(&Document { organisations, budgets, ..Document::default() });
+    world.wait(1);
+    world.shim.give_back(1, 1, money("3"), false, &mut world.logs);
+    world.wait(1);
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("3"), money("5")));
+    check_replay(&world.node.core, &world.logs);
 }
 
 #[test]

@@ -11,7 +11,9 @@ mod support;
 
 use bursar_ledger::core::Input;
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{CreditReason, Head, IncarnationEnded, Mode, Recovery, Role, ShimRetired};
+use bursar_schemas::facts::{
+    CreditReason, FindingKind, Head, IncarnationEnded, LeaseCredited, Mode, Recovery, Role, ShimRetired,
+};
 use bursar_schemas::ids::ProducerId;
 use bursar_schemas::policy::{Budget, Document, Organisation};
 use bursar_schemas::wire;
@@ -115,6 +117,67 @@ fn nothing_is_recovered_from_one_whose_facts_are_missing() {
 }
 
 #[test]
+fn a_snapshot_remembers_whose_facts_are_missing() {
+    let mut world = marked();
+    world.shim.loses_next = true;
+    world.mark("7");
+    world.reserve("b", "1");
+    world.wait(1);
+    world.node = world.node.successor(101);
+    world.mark("6");
+    world.wait(30);
+    succeed(&mut world);
+    world.wait(10);
+    assert!(world.node.core.fold().has_ended(&world.shim.producer));
+    assert!(world.credits().is_empty(), "a mark is missing");
+}
+
+#[test]
+fn a_snapshot_remembers_who_has_ended_and_is_not_recovered_yet() {
+    let mut world = marked();
+    let mut successor = Shim::new(2);
+    successor.heads(false, &mut world.logs);
+    successor.end(world.shim.producer, &mut world.logs);
+    // It is read, and nothing is decided yet.
+    world.node.read_spend(&mut world.logs, usize::MAX / 2);
+    world.node = world.node.successor(101);
+    world.wait(30);
+    assert_eq!(world.credits().len(), 1);
+    check_replay(&world.node.core, &world.logs);
+}
+
+/// Another ledger writes under the same epoch that what the holder left came back.
+fn confused_recovery(world: &World) -> Vec<u8> {
+    let mut head = Head::draft(Micros(world.logs.now), 1, "");
+    (head.producer, head.role) = (ProducerId([78; 16]), Role::Ledger);
+    let credit = LeaseCredited {
+        head,
+        epoch: world.node.core.fold().epoch().unwrap(),
+        lease: world.shim.lease(1),
+        number: 0,
+        amount: money("3"),
+        accounts: vec![account("recovers")],
+        reason: CreditReason::Journal,
+        cause: None,
+        read: 1,
+    };
+    wire::encode(&credit.into())
+}
+
+#[test]
+fn what_a_confused_ledger_says_of_a_living_holder_hinders_no_recovery_after_its_end() {
+    let mut world = marked();
+    let credit = confused_recovery(&world);
+    world.logs.limits.push(credit);
+    world.wait(1);
+    assert_eq!(world.committed("recovers"), money("8"), "who lives may use it yet");
+    succeed(&mut world);
+    world.wait(1);
+    assert_eq!((world.committed("recovers"), world.committed("forfeits")), (money("5"), money("8")));
+    check_replay(&world.node.core, &world.logs);
+}
+
+#[test]
 fn the_word_of_limits_alone_recovers_nothing() {
     let mut world = marked();
     // Another ledger says under the same epoch that the holder has ended; nothing in `spend` or `policy` does.
@@ -170,6 +233,8 @@ fn nothing_is_recovered_by_marks_read_before_records_that_are_lost() {
     world.node.feed(Input::SpendLost { first: end, last: end + 3 }, &mut world.logs);
     world.logs.spend.resize(world.logs.spend.len() + 4, Vec::new());
     world.node.spend += 4;
+    let lost = world.logs.findings.pop().unwrap();
+    assert_eq!((lost.kind, lost.first, lost.last), (FindingKind::Lost, end, end + 3));
     succeed(&mut world);
     assert!(world.node.core.fold().has_ended(&world.shim.producer));
     assert!(world.credits().is_empty(), "a mark may be among them");

@@ -1,8 +1,8 @@
 //! Tables of what happens and what must follow; each file in `tests/tables` is a story, one step a line.
 //!
 //! After every line the ledger is compared with one that reads everything from scratch. And each story is told
-//! once more for each of its lines with a restart after it: a new incarnation must go on as if nothing happened,
-//! and end with the same books as well.
+//! twice more for each of its lines with a restart after it, from nothing and from a snapshot: a new incarnation must go
+//! on as if nothing happened, and end with the same books as well.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +16,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use bursar_schemas::avro::Micros;
-use bursar_schemas::facts::{AccountRef, Fact, LeaseId, Mode};
+use bursar_schemas::facts::{
+    AccountRef, Fact, Head, LeaseId, LeaseMarked, LeaseRequested, LeaseReturned, Mode,
+};
 use bursar_schemas::money::Money;
 use bursar_schemas::policy::{Budget, Document, Organisation, Scope, Team};
 use support::shim::Shim;
@@ -73,9 +75,9 @@ impl Story {
         Self { logs, node, nodes: 100, document, shims: BTreeMap::new() }
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self, from_snapshot: bool) {
         self.nodes += 1;
-        self.node = Node::new(self.nodes);
+        self.node = if from_snapshot { self.node.successor(self.nodes) } else { Node::new(self.nodes) };
     }
 
     /// The accounts of budgets, by `budget,budget`; `budget-1` is the window before the present
@@ -203,18 +205,32 @@ impl Story {
                 self.logs.spend.push(last);
             }
             "lose" => self.shim(words[1]).loses_next = true,
-            "tamper" => {
-                // The last record is replaced by one that says something else under the same number.
-                let mut last = self.logs.spend.pop().unwrap();
-                let at = last.windows(5).position(|bytes| bytes == b"gpt-5").unwrap();
-                last[at] = b'h';
-                self.logs.spend.push(last);
-            }
             "garbage" => self.logs.spend.push(b"no fact".to_vec()),
             "stranger" => {
                 let mut unseen = Logs::new();
                 Shim::new(77).give_back(1, 1, amount(1), false, &mut unseen);
                 self.logs.spend.push(unseen.spend.pop().unwrap());
+            }
+            "impostor" => {
+                let holder = self.shim(words[1]).producer;
+                Shim::impostor(78).end(holder, &mut self.logs);
+            }
+            // What another holds: `seize SHIM ask|return|mark HOLDER LEASE AMOUNT`.
+            "seize" => {
+                let holder = self.shim(words[3]).producer;
+                let (lease, amount) = (LeaseId { holder, number: words[4].parse().unwrap() }, amount(5));
+                let accounts = self.accounts("day");
+                self.with_shim(words[1], |shim, logs| {
+                    let head = Head::draft(Micros(logs.now), 1, "");
+                    let fact: Fact = match words[2] {
+                        "ask" => {
+                            LeaseRequested { head, lease, accounts, wanted: amount, minimum: amount }.into()
+                        }
+                        "return" => LeaseReturned { head, lease, number: 1, amount, last: true }.into(),
+                        _ => LeaseMarked { head, lease, mark: amount }.into(),
+                    };
+                    shim.write(fact, logs);
+                });
             }
             _ => {}
         }
@@ -267,16 +283,17 @@ impl Story {
 fn check(text: &str) {
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    for restart_after in std::iter::once(None).chain((0..lines.len()).map(Some)) {
+    let restarts = (0..lines.len()).flat_map(|line| [(line, false), (line, true)]);
+    for restart in std::iter::once(None).chain(restarts.map(Some)) {
         let mut story = Story::new();
         story.node.settle(&mut story.logs);
         for (number, line) in lines.iter().enumerate() {
             story.tell(line);
-            if restart_after == Some(number) {
-                story.restart();
+            if let Some((_, from_snapshot)) = restart.filter(|(line, _)| *line == number) {
+                story.restart(from_snapshot);
                 story.node.settle(&mut story.logs);
             }
-            if restart_after.is_none() {
+            if restart.is_none() {
                 check_replay(&story.node.core, &story.logs);
             }
         }

@@ -69,3 +69,22 @@ impl Attempts {
         self.open.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_stays_over_for_as_many_later_ones_as_are_promised() {
+        let mut attempts = Attempts::default();
+        let key = |number: usize| (RequestId((number as u128).to_be_bytes()), 1);
+        // Wherever in a generation it ends.
+        for first in [0, 1, REMEMBERED - 1, REMEMBERED] {
+            let last = first + REMEMBERED;
+            for number in first..=last {
+                attempts.end(key(number));
+            }
+            assert_eq!(attempts.end(key(first)), None, "{first}");
+        }
+    }
+}

@@ -175,3 +175,25 @@ impl Producers {
 fn is_head(value: &[u8]) -> bool {
     value.get(..5) == Some(&[0, 0, 0, 0, 2])
 }
+
+#[cfg(test)]
+mod tests {
+    use bursar_schemas::position::Topic;
+
+    use super::*;
+
+    #[test]
+    fn strangers_beyond_the_bound_are_neither_kept_nor_reported() {
+        let mut producers = Producers::new(Lane::new(Topic::Spend, 0), Digest([0; 32]));
+        let mut take = |number: usize| {
+            let producer = ProducerId((number as u128).to_be_bytes());
+            let head = HeadView { producer, role: Role::Shim, number: 1, at: Micros(0) };
+            producers.take(&head, &[], true)
+        };
+        for number in 0..STRANGERS {
+            assert_eq!(take(number), Taken::Stranger { first: true });
+            assert_eq!(take(number), Taken::Stranger { first: false });
+        }
+        assert_eq!(take(STRANGERS), Taken::Stranger { first: false });
+    }
+}

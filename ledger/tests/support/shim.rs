@@ -10,7 +10,7 @@ use bursar_schemas::facts::{
 use bursar_schemas::ids::{ProducerId, RequestId};
 use bursar_schemas::money::Money;
 use bursar_schemas::position::{Lane, Topic};
-use bursar_schemas::producer::Chains;
+use bursar_schemas::producer::{Chains, Identity};
 
 use super::{Logs, identity};
 
@@ -28,14 +28,25 @@ pub struct Shim {
     made: u32,
     /// The next fact gets a number and never reaches the log.
     pub loses_next: bool,
+    /// The next fact reaches the log as another than was written.
+    pub tampers_next: bool,
 }
 
 impl Shim {
     pub fn new(number: u8) -> Self {
-        let identity = identity(number, Role::Shim);
+        Self::with(identity(number, Role::Shim))
+    }
+
+    /// One whose certificate another deployment has signed.
+    pub fn impostor(number: u8) -> Self {
+        Self::with(Identity::new(ProducerId([number; 16]), Role::Shim, [number; 32], &[66; 32]))
+    }
+
+    fn with(identity: Identity) -> Self {
         let producer = identity.producer;
         let chains = Chains::new(identity);
-        Self { producer, chains, attempts: BTreeMap::new(), made: 0, loses_next: false }
+        let (attempts, loses_next, tampers_next) = (BTreeMap::new(), false, false);
+        Self { producer, chains, attempts, made: 0, loses_next, tampers_next }
     }
 
     pub fn write(&mut self, fact: impl Into<Fact>, logs: &mut Logs) {
@@ -44,7 +55,13 @@ impl Shim {
         if std::mem::take(&mut self.loses_next) {
             entries.pop();
         }
-        logs.spend.extend(entries.into_iter().map(|entry| entry.value.to_vec()));
+        let mut values: Vec<_> = entries.into_iter().map(|entry| entry.value.to_vec()).collect();
+        if std::mem::take(&mut self.tampers_next) {
+            let value = values.last_mut().unwrap();
+            let at = value.windows(5).position(|bytes| bytes == b"gpt-5").unwrap();
+            value[at] = b'h';
+        }
+        logs.spend.append(&mut values);
     }
 
     pub fn heads(&mut self, ended: bool, logs: &mut Logs) {

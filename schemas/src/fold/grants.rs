@@ -23,8 +23,7 @@ impl Fold {
         if accounts.is_empty() || !accounts.is_sorted_by(|a, b| a < b) {
             return Err(Void::Path);
         }
-        let forgotten = self.forgotten.get(&lease.holder).is_some_and(|highest| lease.number <= *highest);
-        if forgotten || self.leases.contains_key(lease) {
+        if self.is_used_up(lease) || self.leases.contains_key(lease) {
             return Err(Void::GrantedBefore);
         }
         if self.ended.contains(&lease.holder) {

@@ -345,6 +345,12 @@ impl Fold {
         self.forgotten.get(holder).copied()
     }
 
+    /// True when a lease, or a later one of its holder, was granted and is forgotten.
+    #[must_use]
+    pub fn is_used_up(&self, lease: &LeaseId) -> bool {
+        self.used_up(&lease.holder).is_some_and(|highest| lease.number <= highest)
+    }
+
     /// The leases kept in a range of them, sorted.
     pub fn leases_in(&self, range: impl RangeBounds<LeaseId>) -> impl Iterator<Item = (&LeaseId, &Lease)> {
         self.leases.range(range)

@@ -70,6 +70,8 @@ fn forgotten() -> Log {
 #[test]
 fn a_forgotten_lease_is_never_granted_again() {
     let mut log = forgotten();
+    let is_used_up = |number| log.fold.is_used_up(&LeaseId { holder: SHIM, number });
+    assert_eq!([4, 5, 6].map(is_used_up), [true, true, false]);
     assert_eq!(log.grant(5, 2), Verdict::Void(Void::GrantedBefore));
     assert_eq!(log.grant(4, 2), Verdict::Void(Void::GrantedBefore), "nor one before it");
     assert_eq!(log.grant(6, 2), Verdict::Counted);
@@ -95,4 +97,14 @@ fn an_ended_holder_needs_no_memory() {
     log.append(IncarnationEnded { head: Log::head(), epoch: 0, incarnation, cause, read });
     assert!(log.fold.forgotten.is_empty());
     assert_eq!(log.grant(5, 2), Verdict::Void(Void::HolderEnded));
+}
+
+#[test]
+fn what_an_ended_holder_had_is_not_remembered_when_its_window_closes_later() {
+    let mut log = forgotten();
+    assert_eq!(log.grant(6, 2), Verdict::Counted);
+    let (incarnation, cause, read) = (SHIM, 0, 0);
+    log.append(IncarnationEnded { head: Log::head(), epoch: 0, incarnation, cause, read });
+    assert_eq!(log.window(2, Phase::Closed), Verdict::Counted);
+    assert!(log.fold.leases().next().is_none() && log.fold.forgotten.is_empty());
 }
