@@ -50,6 +50,7 @@ marks! {
     TookOver "ledger: a standby took over",
     StoodDown "ledger: an acting one was superseded and stood by",
     LostClaim "ledger: a claim was void",
+    LedgerSnapshot "ledger: started from a snapshot of its state",
     // Faults of shims.
     ShimCrashed "shim: crashed; its successor recovered the spool",
     RecoveredTwice "shim: a predecessor was recovered twice",
@@ -68,6 +69,7 @@ marks! {
     LimitRaised "policy: a limit was raised",
     RaiseExpired "policy: a raise expired",
     ModeChanged "policy: a mode changed",
+    RecoveryChanged "policy: what brings stranded money back changed",
     HourRolled "time: an hour's window closed",
     DayRolled "time: a day's window closed",
     MonthRolled "time: a month's window closed",

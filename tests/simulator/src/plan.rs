@@ -31,6 +31,7 @@ pub enum Act {
     Request { shim: usize, path: usize, tries: Vec<Try> },
     Limit { budget: usize, amount: i128 },
     Mode { budget: usize, mode: Mode },
+    Recovery { budget: usize },
     Raise { budget: usize, change: i128, lasts: i64 },
     CrashLedger { slot: usize, kept: u64, down: i64 },
     PauseLedger { slot: usize, lasts: i64 },
@@ -107,6 +108,7 @@ fn change(random: &mut Random, settings: &Settings) -> Act {
             let mode = random.pick(&[Mode::Hard, Mode::Soft, Mode::Track, Mode::Bounded]);
             Act::Mode { budget: if random.once_in(3) { budget } else { 3 }, mode }
         }
+        6 => Act::Recovery { budget },
         _ => {
             let change = part(random, 12);
             let change = if random.once_in(3) { -change } else { change };

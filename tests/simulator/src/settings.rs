@@ -78,6 +78,8 @@ pub struct Faults {
     pub skew: bool,
     /// Shims keep snapshots and start from them.
     pub snapshots: bool,
+    /// So do ledgers.
+    pub ledger_snapshots: bool,
     /// Shims that lost everything are retired.
     pub retires: bool,
 }
@@ -146,6 +148,7 @@ fn faults(random: &mut Random) -> Faults {
         skew: on && random.once_in(3),
         snapshots: random.once_in(2),
         retires: on && random.once_in(2),
+        ledger_snapshots: false,
     }
 }
 
@@ -153,7 +156,7 @@ impl Faults {
     /// True when nothing goes wrong: then no request may be refused that the money covers.
     #[must_use]
     pub fn none(&self) -> bool {
-        let quiet = Self { changes: 0, snapshots: false, ..*self };
+        let quiet = Self { changes: 0, snapshots: false, ledger_snapshots: false, ..*self };
         quiet == Self::default()
     }
 }
@@ -229,7 +232,7 @@ impl Settings {
             },
             faults,
         };
-        // Drawn last: what marks recover changes nothing else of a world.
+        // Drawn last: what marks recover, and where ledgers start from, changes nothing else of a world.
         if random.once_in(2) {
             let blocks = |it: &&mut Budgeted| matches!(it.mode, Mode::Hard | Mode::Bounded);
             for budget in budgets.iter_mut().filter(blocks) {
@@ -238,7 +241,8 @@ impl Settings {
                 }
             }
         }
-        Self { budgets, ..world }
+        let faults = Faults { ledger_snapshots: random.once_in(2), ..faults };
+        Self { budgets, faults, ..world }
     }
 
     /// A world without faults under an even load of fifty requests a second, with an amount a day for all of it.

@@ -2,7 +2,7 @@
 
 use bursar_gateway_shim::limits::Drawn;
 use bursar_schemas::facts::{
-    AccountRef, CreditReason, Fact, LeaseCredited, LeaseGranted, LeaseId, LimitSet, Mode, Phase,
+    AccountRef, CreditReason, Fact, LeaseCredited, LeaseGranted, LeaseId, LimitSet, Mode, Phase, Recovery,
 };
 use bursar_schemas::fold::{Ignored, Verdict, Void};
 
@@ -28,8 +28,10 @@ pub(super) struct Known {
     mode: Mode,
     version: (u64, u64),
     pub changed: i64,
+    recovery: Recovery,
     /// Offset of the record that changed the mode.
     mode_changed: Option<u64>,
+    recovery_changed: bool,
 }
 
 impl Known {
@@ -137,6 +139,11 @@ impl World {
         let from = &self.broker.writers[writer];
         let read = from.arrived.checked_sub(1).and_then(|last| from.read.get(usize::try_from(last).ok()?));
         read.copied().unwrap_or(offset)
+    }
+
+    /// True once a budget's recovery has changed.
+    pub(super) fn recovery_changed(&self, budget: &str) -> bool {
+        self.limits.get(budget).is_some_and(|known| known.recovery_changed)
     }
 
     /// When a budget's mode changed last, as an offset of `limits`.
@@ -265,7 +272,10 @@ impl World {
             Some(_) if changes => Some(self.broker.limits.len() as u64 - 1),
             before => before.and_then(|before| before.mode_changed),
         };
-        let known = Known { amount, mode: set.mode, version, changed: self.now, mode_changed };
+        let recovery_changed =
+            before.is_some_and(|before| before.recovery_changed || before.recovery != set.recovery);
+        let (mode, recovery, changed) = (set.mode, set.recovery, self.now);
+        let known = Known { amount, mode, version, changed, recovery, mode_changed, recovery_changed };
         self.limits.insert(set.budget.clone(), known);
         let mut below = false;
         for (name, ceiling) in &mut self.ceilings {

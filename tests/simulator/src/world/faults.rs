@@ -1,5 +1,7 @@
 //! The plan's events and how they come about.
 
+use bursar_schemas::facts::Recovery;
+
 use super::{Broken, Event, World};
 use crate::calendar::SECOND;
 use crate::marks::Mark;
@@ -25,6 +27,15 @@ impl World {
             }
             Act::Mode { budget, mode } => {
                 self.change_budget(budget, |it| it.mode = mode);
+                Ok(true)
+            }
+            Act::Recovery { budget } => {
+                self.change_budget(budget, |it| {
+                    it.recovery = match it.recovery {
+                        Recovery::Forfeit => Recovery::Journal,
+                        Recovery::Journal => Recovery::Forfeit,
+                    };
+                });
                 Ok(true)
             }
             Act::Raise { budget, change, lasts } => {

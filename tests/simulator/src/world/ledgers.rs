@@ -8,9 +8,11 @@ use bursar_ledger::invariants;
 use bursar_ledger::reading::Reading;
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::Role;
+use bursar_schemas::ids::Generation;
 use bursar_schemas::ports::Bounds;
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::Chains;
+use bursar_schemas::snapshot::Place;
 
 use super::{Broken, Event, World, deployment_key};
 use crate::broker::digest;
@@ -24,6 +26,9 @@ const POLICY: usize = 1;
 /// Time between two looks at the clock.
 const TICK: i64 = 400_000;
 
+/// Records between two snapshots.
+const SNAPSHOT_EVERY: u64 = 40;
+
 /// A place for a ledger process.
 #[derive(Debug, Default)]
 pub(super) struct LedgerSlot {
@@ -31,6 +36,8 @@ pub(super) struct LedgerSlot {
     pub node: Option<Node>,
     pub paused_until: i64,
     pub lag_until: [i64; 3],
+    /// The snapshot that it kept last, and how many records it was taken after.
+    kept: Option<(u64, Vec<u8>)>,
     /// It dies once it has something under way: how many quarters of that arrive, and how long it is down.
     pub doomed: Option<(u64, i64)>,
     reading: [bool; 3],
@@ -71,12 +78,13 @@ impl World {
             timing: self.settings.timing,
         };
         let writer = self.broker.join(identity.producer, Role::Ledger, false);
+        let (core, next) = self.ledger_state(slot, config)?;
         let reading = Reading::go_on(
-            [0; 3],
+            next,
             [self.broker.limits.len(), self.broker.policy.len(), self.broker.spend.len()].map(Self::bounds),
         );
         let reading = reading.map_err(|_| ("a whole log can be read", "it cannot".to_owned()))?;
-        let (core, chains) = (Core::new(config), Chains::new(identity));
+        let chains = Chains::new(identity);
         let node = Node { core, chains, writer, reading, ready: false, acted: false };
         let place = &mut self.ledgers[slot];
         (place.life, place.node, place.paused_until) = (place.life + 1, Some(node), 0);
@@ -85,6 +93,40 @@ impl World {
         self.note(|| format!("ledger {slot} starts as writer {writer}"));
         self.ledger_tick(slot, life)?;
         Ok(true)
+    }
+
+    /// What a ledger begins with, and where it reads on: its last snapshot, which may be old, unless that is lost.
+    fn ledger_state(&mut self, slot: usize, config: Config) -> Result<(Core, [u64; 3]), Broken> {
+        let life = u64::from(self.ledgers[slot].life);
+        if self.happens(43, mix(slot as u64, life), 8) {
+            self.ledgers[slot].kept = None;
+        }
+        let Some((_, bytes)) = &self.ledgers[slot].kept else { return Ok((Core::new(config), [0; 3])) };
+        let restored = Core::restore(config, bytes);
+        let (core, places) =
+            restored.map_err(|error| ("a ledger can read its snapshot", error.to_string()))?;
+        self.hit(Mark::LedgerSnapshot);
+        Ok((core, places.map(|place| place.next)))
+    }
+
+    /// What the production runner keeps aside now and then.
+    fn keep_ledger(&mut self, slot: usize, node: &Node) -> Result<(), Broken> {
+        let next = [node.reading.limits, node.reading.policy, node.reading.spend];
+        let (before, all) =
+            (self.ledgers[slot].kept.as_ref().map_or(0, |kept| kept.0), next.iter().sum::<u64>());
+        if !self.settings.faults.ledger_snapshots || !node.ready || all < before + SNAPSHOT_EVERY {
+            return Ok(());
+        }
+        let mut lane = 0;
+        let places = next.map(|next| {
+            let topic = [Topic::Limits, Topic::Policy, Topic::Spend][lane];
+            lane += 1;
+            Place { lane: Lane::new(topic, 0), generation: Generation([0; 16]), next }
+        });
+        let bytes = node.core.save(places);
+        let bytes = bytes.map_err(|error| ("a ledger can keep a snapshot", error.to_string()))?;
+        self.ledgers[slot].kept = Some((all, bytes));
+        Ok(())
     }
 
     /// A ledger's process ends: a part of what it has under way still arrives.
@@ -217,6 +259,7 @@ impl World {
         let spread = u16::try_from(self.chance(41, name) % 1001).unwrap_or(0);
         let fed = self.feed(slot, &mut node, Input::Tick { now: Micros(self.now), spread });
         let fed = fed.and_then(|()| self.ledger_after(slot, &mut node));
+        let fed = fed.and_then(|()| self.keep_ledger(slot, &node));
         self.ledgers[slot].node = Some(node);
         fed?;
         self.wake_ledger(slot);

@@ -165,9 +165,12 @@ impl World {
             // The last return closes a lease, and there is nothing to recover.
             let closed = self.broker.reference.lease(id).is_some_and(|it| it.closed);
             let due = returned + (lease.amount - mark).max(0);
-            // By the mode in force when it was due; a later change is no fault.
-            let recovers =
-                |name: &&AccountRef| self.recovers(name) && self.mode_changed(&name.budget).is_none();
+            // By what was in force when it was due; a later change is no fault.
+            let recovers = |name: &&AccountRef| {
+                let changed =
+                    self.mode_changed(&name.budget).is_some() || self.recovery_changed(&name.budget);
+                self.recovers(name) && !changed
+            };
             for name in lease.accounts.iter().filter(recovers) {
                 let open = self.rules.window(name).is_some_and(|it| it.phase == Phase::Open);
                 let credited = lease.credited.get(name).copied().unwrap_or(0);

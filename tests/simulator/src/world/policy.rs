@@ -154,9 +154,14 @@ impl World {
         if after.mode != before.mode {
             self.hit(Mark::ModeChanged);
         }
+        if after.recovery != before.recovery {
+            self.hit(Mark::RecoveryChanged);
+        }
         self.note(|| {
             let (from, to) = (Money::from_pico(before.amount), Money::from_pico(after.amount));
-            format!("policy: {} from {from} {} to {to} {}", BUDGETS[budget], before.mode, after.mode)
+            let (was, is) = (before.recovery, after.recovery);
+            let name = BUDGETS[budget];
+            format!("policy: {name} from {from} {} {was} to {to} {} {is}", before.mode, after.mode)
         });
         self.publish();
     }
