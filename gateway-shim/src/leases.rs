@@ -10,7 +10,7 @@ mod turn;
 
 pub use marks::Raise;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bursar_schemas::avro::Micros;
@@ -146,8 +146,6 @@ pub struct LeaseBook {
     holder: ProducerId,
     sizing: LeaseSizing,
     next: u64,
-    /// Numbers from there on that the log has granted or refused already: a question with one would stay unanswered.
-    used_up: BTreeSet<u64>,
     paths: HashMap<Path, PathBook>,
     leases: HashMap<u64, Held>,
     /// Returns that could not be written yet, in order.
@@ -195,7 +193,6 @@ impl LeaseBook {
             holder,
             sizing,
             next: first,
-            used_up: BTreeSet::new(),
             paths: HashMap::new(),
             leases: HashMap::new(),
             unsent: Vec::new(),

@@ -117,9 +117,14 @@ pub struct Core {
     alerts_looked_at: Option<Micros>,
 }
 
-/// True when the log has granted a lease, or never will. What `spend` says of one may be read before its grant is.
+/// True when the log has answered a question for a lease, or never will. What `spend` says of one may be read before that.
 fn was_decided(fold: &Fold, lease: &LeaseId) -> bool {
     fold.is_used_up(lease) || fold.lease(lease).is_some() || fold.has_ended(&lease.holder)
+}
+
+/// True as long as what `spend` says of a lease may count for something.
+fn is_of_use(fold: &Fold, lease: &LeaseId) -> bool {
+    fold.lease(lease).is_some() || !was_decided(fold, lease)
 }
 
 impl Core {
@@ -192,7 +197,7 @@ impl Core {
             Input::Told(told) => self.tell_of_delivery(told, out),
             Input::Ready => {
                 let fold = &self.fold;
-                self.leases.sweep(|lease| was_decided(fold, lease));
+                self.leases.sweep(|lease| is_of_use(fold, lease));
                 self.sweep_marks();
                 self.claim(out);
             }

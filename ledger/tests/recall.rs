@@ -37,6 +37,28 @@ fn confused_time_out(world: &World, number: u64, amount: &str, accounts: &[Accou
 }
 
 #[test]
+fn what_was_used_is_remembered_after_the_holders_end_beside_a_time_out() {
+    let bounded = Budget { mode: Mode::Bounded, ..hard("bounded") };
+    let mut world = World::new([bounded, hard("hard")]);
+    world.ask();
+    world.reserve("a", "3");
+    world.wait(1);
+    let attempt = world.shim.attempts.remove("a").unwrap();
+    world.shim.settle(&attempt, money("3"), None, &mut world.logs);
+    let credit = confused_time_out(&world, 77, "0.01", &[account("bounded")]);
+    world.logs.limits.push(credit);
+    let mut successor = Shim::new(2);
+    successor.heads(false, &mut world.logs);
+    successor.end(world.shim.producer, &mut world.logs);
+    world.wait(1);
+    world.shim.give_back(1, 1, money("5"), true, &mut world.logs);
+    world.wait(1);
+    // With the cent that timed out, the return would leave less committed than is used.
+    assert_eq!((world.committed("bounded"), world.committed("hard")), (money("7.99"), money("3")));
+    check_replay(&world.node.core, &world.logs);
+}
+
+#[test]
 fn a_time_out_answers_no_return_that_has_its_number() {
     let mut world = World::new([hard("first"), hard("second")]);
     world.ask();

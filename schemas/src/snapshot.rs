@@ -12,7 +12,7 @@ use crate::ports::{Bounds, Journal, JournalError};
 use crate::position::Lane;
 
 /// First bytes of every snapshot; the last one is the version of the form.
-const MAGIC: &[u8; 8] = b"bursars\x02";
+const MAGIC: &[u8; 8] = b"bursars\x03";
 
 /// Keeps snapshots by name. What fails is told by its keeper: the state itself is in the topics.
 pub trait Shelf: Send + Sync {

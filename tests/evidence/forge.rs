@@ -79,7 +79,7 @@ async fn forged_grants_are_named_even_by_the_ledgers_own_key() {
     let place = |n: u64| format!("limits/0 offset {}", before + n);
     assert_named(&report, Kind::Unacceptable, &place(0), "asks for nothing of the kind");
     assert_named(&report, Kind::Unacceptable, &place(1), "OverLimit");
-    assert_named(&report, Kind::Unacceptable, &place(2), "GrantedBefore");
+    assert_named(&report, Kind::Unacceptable, &place(2), "AnsweredBefore");
     assert_eq!(report.findings.len(), 3, "{}", report.to_text());
 }
 

@@ -8,9 +8,6 @@ use bursar_schemas::money::Money;
 
 use super::{Ask, LeaseBook, Path, PathBook, Refusal, micros, times};
 
-/// Numbers remembered that were answered before they were asked with.
-const USED_UP: usize = 1024;
-
 /// Questions open at once about a path whose grants cover hardly more than one reservation each.
 const OPEN_QUESTIONS: usize = 16;
 
@@ -52,8 +49,16 @@ impl PathBook {
 impl LeaseBook {
     /// What to ask for so that `minimum` fits; none while a question is open that would help. One for more than
     /// twice as much may wait for money that this one does not need. Near a budget's end a grant helps one request
-    /// and no other: each that waits then has a question of its own, `own` where it has asked before.
-    pub fn ask(&mut self, path: &Path, minimum: Money, own: Option<LeaseId>, now: Micros) -> Option<Ask> {
+    /// and no other: each that waits then has a question of its own, `own` where it has asked before. Leases that are
+    /// `answered` already are passed over.
+    pub fn ask(
+        &mut self,
+        path: &Path,
+        minimum: Money,
+        own: Option<LeaseId>,
+        now: Micros,
+        answered: impl Fn(&LeaseId) -> bool,
+    ) -> Option<Ask> {
         let book = self.paths.entry(Arc::clone(path)).or_default();
         let again = micros(self.sizing.ask_again_after);
         book.asked.retain(|asked| now.0.saturating_sub(asked.at.0) < again);
@@ -62,11 +67,11 @@ impl LeaseBook {
         if helped && (!book.scarce || asks_already || book.asked.len() >= OPEN_QUESTIONS) {
             return None;
         }
-        while self.used_up.remove(&self.next) {
-            self.next = self.next.saturating_add(1);
+        let mut lease = LeaseId { holder: self.holder, number: self.next };
+        while answered(&lease) {
+            lease.number = lease.number.saturating_add(1);
         }
-        let lease = LeaseId { holder: self.holder, number: self.next };
-        self.next = self.next.saturating_add(1);
+        self.next = lease.number.saturating_add(1);
         book.asked.push(Asked { lease, minimum, at: now, marked: false });
         let wanted = if helped {
             times(minimum, 2)
@@ -78,7 +83,12 @@ impl LeaseBook {
 
     /// A question ahead of need: when less is left on the path than a few usual reservations or a second of
     /// spending.
-    pub fn ask_ahead(&mut self, path: &Path, now: Micros) -> Option<Ask> {
+    pub fn ask_ahead(
+        &mut self,
+        path: &Path,
+        now: Micros,
+        answered: impl Fn(&LeaseId) -> bool,
+    ) -> Option<Ask> {
         let book = self.paths.get(path)?;
         let low = book.low(self.in_flight(path), &self.sizing);
         if !low.is_positive() || !book.asked.is_empty() || book.refused_lately || self.left(path) >= low {
@@ -86,7 +96,7 @@ impl LeaseBook {
         }
         // The least that helps is one usual reservation: nobody else's idle lease is recalled for more.
         let usual = book.usual.max(Money::from_pico(1));
-        self.ask(path, usual, None, now)
+        self.ask(path, usual, None, now, answered)
     }
 
     /// Takes the question back, when it could not be sent.
@@ -98,17 +108,8 @@ impl LeaseBook {
     }
 
     /// True when the log answers a question that was never asked, as a confused ledger may.
-    pub(super) fn is_unasked(&mut self, number: u64) -> bool {
-        if number >= self.next && self.used_up.len() < USED_UP {
-            self.used_up.insert(number);
-        }
+    pub(super) const fn is_unasked(&self, number: u64) -> bool {
         number >= self.next
-    }
-
-    /// No number up to this one is granted (any more): the next question goes beyond it.
-    pub fn pass_over(&mut self, number: u64) {
-        self.next = self.next.max(number.saturating_add(1));
-        self.used_up = self.used_up.split_off(&self.next);
     }
 
     /// A refusal, or a grant that is void.

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::tests::{book, leased, money, path, second};
+use super::tests::{book, leased, money, path, second, unanswered};
 use super::*;
 
 /// Asks with a mark, and gets a lease.
 fn marked(book: &mut LeaseBook, path: &Path, minimum: i128, amount: i128) -> (LeaseId, Money) {
-    let mut ask = book.ask(path, money(minimum), None, second(0)).unwrap();
+    let mut ask = book.ask(path, money(minimum), None, second(0), unanswered).unwrap();
     book.mark_asked(&mut ask);
     assert!(book.granted(ask.lease, path, money(amount), second(0)));
     (ask.lease, ask.mark.unwrap())
@@ -50,7 +50,7 @@ fn a_return_is_sent_after_a_mark_that_covers_it() {
 #[test]
 fn marks_only_rise_also_of_a_lease_that_is_granted_after_its_refusal() {
     let (mut book, path) = (book(), path(&["a"]));
-    let mut ask = book.ask(&path, money(30), None, second(0)).unwrap();
+    let mut ask = book.ask(&path, money(30), None, second(0), unanswered).unwrap();
     book.mark_asked(&mut ask);
     book.refused(ask.lease, LeaseRefusal::InFlight, None);
     // A confused ledger may grant it all the same; the mark of its question stands in the log.
@@ -65,7 +65,7 @@ fn marks_only_rise_also_of_a_lease_that_is_granted_after_its_refusal() {
 fn a_grant_whose_question_is_forgotten_is_of_no_use_before_a_new_mark() {
     let (mut book, path) = (book(), path(&["a"]));
     let mut ask = || {
-        let mut ask = book.ask(&path, money(30), None, second(0)).unwrap();
+        let mut ask = book.ask(&path, money(30), None, second(0), unanswered).unwrap();
         book.mark_asked(&mut ask);
         book.refused(ask.lease, LeaseRefusal::InFlight, None);
         ask.lease
@@ -89,7 +89,7 @@ fn more_open_questions_than_marks_are_remembered_leave_no_lease_without_one() {
     let asks: Vec<_> = (0..1100)
         .map(|member| {
             let path = path(&[&format!("member-{member}")]);
-            let mut ask = book.ask(&path, money(30), None, second(0)).unwrap();
+            let mut ask = book.ask(&path, money(30), None, second(0), unanswered).unwrap();
             book.mark_asked(&mut ask);
             ask
         })
@@ -120,7 +120,7 @@ proptest! {
             let mut given = Vec::new();
             match step {
                 0 => {
-                    if let Some(mut ask) = book.ask(&path, money(amount), None, now) {
+                    if let Some(mut ask) = book.ask(&path, money(amount), None, now, unanswered) {
                         book.mark_asked(&mut ask);
                         marks.insert(ask.lease, ask.mark.unwrap());
                         book.granted(ask.lease, &path, money(amount * 20), now);

@@ -84,20 +84,22 @@ impl LeaseBook {
         self.give_back(number, target)
     }
 
-    /// Gives back what is left above `keep`; the last return when nothing is kept and nothing is in flight.
+    /// Gives back what is left above `keep`; the last return when nothing is kept and nothing is in flight. That one is sent
+    /// also when nothing is left: it closes the lease, and nobody has to remember it.
     fn give_back(&mut self, number: u64, keep: Money) -> Option<GiveBack> {
         let held = self.leases.get_mut(&number)?;
         let amount = held.left().minus(keep);
         let last = !keep.is_positive() && !held.reserved.is_positive();
         held.stopped |= last;
+        let amount = amount.max(Money::ZERO);
         let mut mark = None;
+        held.returns += u64::from(amount.is_positive() || last);
         if amount.is_positive() {
             held.returned = held.returned.plus(amount);
-            held.returns += 1;
             held.sent.push((held.returns, amount));
             mark = held.mark_of_return();
         }
-        let returned = amount.is_positive().then_some(GiveBack {
+        let returned = (amount.is_positive() || last).then_some(GiveBack {
             lease: LeaseId { holder: self.holder, number },
             number: held.returns,
             amount,
@@ -113,8 +115,11 @@ impl LeaseBook {
         returned
     }
 
-    /// Gives back what is left of one lease.
+    /// Gives back what is left of one lease, if anything is.
     pub(super) fn give_back_at_once(&mut self, number: u64) -> Vec<GiveBack> {
+        if !self.leases.get(&number).is_some_and(|held| held.left().is_positive()) {
+            return Vec::new();
+        }
         match self.give_back(number, Money::ZERO) {
             Some(given) => self.after_unsent(vec![given]),
             None => Vec::new(),
@@ -122,9 +127,11 @@ impl LeaseBook {
     }
 
     /// Gives back all that is idle in leases that draw on an account, so that it can be granted anew in one
-    /// piece.
+    /// piece; without an account all leases there are.
     pub fn give_back_sharing(&mut self, account: Option<&AccountRef>) -> Vec<GiveBack> {
-        let shares = |held: &Held| account.is_none_or(|account| held.path.contains(account));
+        let shares = |held: &Held| {
+            account.is_none_or(|account| held.left().is_positive() && held.path.contains(account))
+        };
         let mut numbers: Vec<u64> =
             self.leases.iter().filter(|(_, held)| shares(held)).map(|(number, _)| *number).collect();
         numbers.sort_unstable();
@@ -145,10 +152,15 @@ impl LeaseBook {
         self.after_unsent(found)
     }
 
-    /// Gives back what is left in leases under which admission has stopped.
+    /// Gives back what is left in leases under which admission has stopped. Those without anything left are closed by the
+    /// next turn: nobody waits for that.
     pub fn give_back_stopped(&mut self) -> Vec<GiveBack> {
-        let mut numbers: Vec<u64> =
-            self.leases.iter().filter(|(_, held)| held.stopped).map(|(number, _)| *number).collect();
+        let mut numbers: Vec<u64> = self
+            .leases
+            .iter()
+            .filter(|(_, held)| held.stopped && held.left().is_positive())
+            .map(|(number, _)| *number)
+            .collect();
         numbers.sort_unstable();
         let found = numbers.into_iter().filter_map(|number| self.give_back(number, Money::ZERO)).collect();
         self.after_unsent(found)

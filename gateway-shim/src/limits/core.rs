@@ -116,7 +116,7 @@ impl LimitsCore {
             }
             // A void grant answers the question, unless its writer was superseded: the successor asks again.
             (Verdict::Void(void), Fact::LeaseGranted(grant))
-                if !matches!(void, Void::WrongEpoch | Void::GrantedBefore) =>
+                if !matches!(void, Void::WrongEpoch | Void::AnsweredBefore) =>
             {
                 self.book.refused(grant.lease, LeaseRefusal::InFlight, None);
             }
@@ -132,10 +132,6 @@ impl LimitsCore {
             }
             (Verdict::Counted, Fact::LimitSet(_) | Fact::WindowMoved(_)) => {
                 self.known_paths.clear();
-                // A confused ledger may have granted numbers far ahead, which are used up once their windows close.
-                if let Some(number) = self.fold.used_up(&self.holder) {
-                    self.book.pass_over(number);
-                }
             }
             (Verdict::Counted, Fact::LeaseClosed(closed)) => self.book.revoked(closed.lease),
             (Verdict::Ignored(Ignored::NotBinding), Fact::BalanceStated(stated)) => self.state(stated),

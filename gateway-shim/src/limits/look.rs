@@ -2,6 +2,7 @@
 
 use bursar_schemas::avro::Micros;
 use bursar_schemas::facts::{AccountRef, LeaseId, LeaseRefusal};
+use bursar_schemas::fold::Fold;
 use bursar_schemas::money::Money;
 
 use super::core::{LimitsCore, blocks};
@@ -69,6 +70,11 @@ pub struct Patience {
     asked: Option<LeaseId>,
 }
 
+/// Leases that the log has granted or refused already, as a confused ledger may: a question for one would stay unanswered.
+fn answered(fold: &Fold) -> impl Fn(&LeaseId) -> bool {
+    |lease| fold.is_used_up(lease) || fold.lease(lease).is_some()
+}
+
 impl LimitsCore {
     /// Sets money aside on a path, or says what to do instead.
     pub fn look(&mut self, path: &Path, amount: Money, now: Micros, patience: &mut Patience) -> Step {
@@ -76,7 +82,7 @@ impl LimitsCore {
             return Step::Deny(Denied::Unavailable("the limits cannot be read any further"));
         }
         if let Some(lease) = self.book.reserve(path, amount, now) {
-            let ahead = self.book.ask_ahead(path, now);
+            let ahead = self.book.ask_ahead(path, now, answered(&self.fold));
             return Step::Got(lease, self.with_mark(ahead));
         }
         if self.book.awaits_mark(path, amount) {
@@ -106,7 +112,7 @@ impl LimitsCore {
             patience.regrouped = true;
             patience.floor = Some(count);
         }
-        let ask = self.book.ask(path, amount, patience.asked, now);
+        let ask = self.book.ask(path, amount, patience.asked, now, answered(&self.fold));
         let ask = self.with_mark(ask);
         if let Some(ask) = &ask {
             patience.asked = Some(ask.lease);

@@ -1,7 +1,5 @@
 //! Answers: grants and refusals, credits and closes, ends of incarnations.
 
-use std::ops::Bound;
-
 use bursar_schemas::facts::{
     AccountRef, CreditReason, IncarnationEnded, LeaseClosed, LeaseCredited, LeaseGranted, LeaseId,
     LeaseRefusal, LeaseRefused, Mode, Phase,
@@ -104,12 +102,11 @@ impl Core {
             Err(Void::HolderEnded) => {
                 return Some(Decision::Refuse(LeaseRefusal::HolderEnded, None));
             }
-            Err(Void::NoAmount | Void::Path | Void::GrantedBefore) => {
+            Err(Void::NoAmount | Void::Path | Void::AnsweredBefore) => {
                 return Some(Decision::Refuse(LeaseRefusal::Malformed, None));
             }
             // Every window is open and limited, unless one is about to move.
             Ok(()) if !self.moves_windows() => return None,
-            Ok(()) if self.may_be_used_up(&request.lease) => return Some(Decision::Later),
             // Windows and limits are looked at below, with what is pending.
             _ => {}
         }
@@ -142,15 +139,6 @@ impl Core {
         let first = AccountRef { budget: String::new(), window: i64::MIN };
         let from = Pending::Window(first, Phase::ALL[0]);
         self.pending.range(from..).next().is_some_and(|pending| matches!(pending, Pending::Window(..)))
-    }
-
-    /// True while a close under way makes the log forget a later lease of the holder, and with it take no earlier one: the
-    /// grant would be void.
-    fn may_be_used_up(&self, lease: &LeaseId) -> bool {
-        let later = || (Bound::Excluded(*lease), Bound::Included(LeaseId { number: u64::MAX, ..*lease }));
-        let is_over = |accounts: &Vec<AccountRef>| accounts.iter().all(|account| self.is_closing(account));
-        self.fold.leases_in(later()).any(|(_, kept)| is_over(&kept.accounts))
-            || self.pending_grants.range(later()).any(|(_, (accounts, _))| is_over(accounts))
     }
 
     /// The limit to decide by: a lower one that is under way binds already, a higher one not yet.
@@ -227,13 +215,14 @@ impl Core {
         let returns: Vec<((LeaseId, u64), Return)> =
             self.desk.returns.iter().map(|(key, entry)| (*key, *entry)).collect();
         for ((lease, number), entry) in returns {
-            if self.is_being_reclaimed(lease) || self.fills_up(lease) {
+            let closes = self.pending.contains(&Pending::Close(lease));
+            if closes || self.is_being_reclaimed(lease) || self.fills_up(lease) {
                 // How much fits beside it is known once that is read back.
                 continue;
             }
-            let Some(state) = self.fold.lease(&lease).filter(|state| !state.closed) else {
-                // Its grant, by whichever ledger, is not read yet, when `limits` lags behind `spend`; or all its windows are
-                // closed, and there is nothing to credit.
+            let Some(state) = self.fold.lease(&lease) else {
+                // Its grant, by whichever ledger, is not read yet, when `limits` lags behind `spend`; or it is over, and there is
+                // nothing to credit.
                 if was_decided(&self.fold, &lease) {
                     self.desk.returns.remove(&(lease, number));
                 }
@@ -273,11 +262,10 @@ impl Core {
                 };
                 self.append(pending, credit, out);
             }
-            let pending = Pending::Close(lease);
-            if entry.last && !self.pending.contains(&pending) {
+            if entry.last {
                 let closed = LeaseClosed { head: self.head(), epoch, lease };
-                self.append(pending, closed, out);
-            } else if !due && !entry.last {
+                self.append(Pending::Close(lease), closed, out);
+            } else if !due {
                 self.desk.returns.remove(&(lease, number));
             }
         }

@@ -10,9 +10,6 @@ use bursar_schemas::ids::ProducerId;
 use bursar_schemas::money::Money;
 use serde::{Deserialize, Serialize};
 
-/// Numbers remembered of each holder; those below the lowest count as answered.
-const ANSWERS: usize = 4096;
-
 /// What is remembered of leases is looked through when it has become twice as much as was of use, and so much more.
 const SWEEP: usize = 1024;
 
@@ -35,20 +32,13 @@ pub(super) struct Return {
     pub last: bool,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Answered {
-    numbers: BTreeSet<u64>,
-    below: u64,
-}
-
-/// What waits, and what was answered.
+/// What waits.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Desk {
     /// By offset in `spend`.
     pub requests: BTreeMap<u64, Request>,
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     asked: BTreeMap<LeaseId, u64>,
-    answered: BTreeMap<ProducerId, Answered>,
     /// By lease and number.
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     pub returns: BTreeMap<(LeaseId, u64), Return>,
@@ -59,7 +49,6 @@ pub(super) struct Desk {
     /// The accounts that a time-out has credited.
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     reclaimed: BTreeMap<LeaseId, BTreeSet<AccountRef>>,
-    closed: BTreeSet<LeaseId>,
     /// How much was remembered of leases when that was looked through last.
     #[serde(default)]
     swept: usize,
@@ -73,13 +62,9 @@ fn numbers_of(lease: LeaseId) -> RangeInclusive<(LeaseId, u64)> {
 }
 
 impl Desk {
-    /// A request came; a repeated one changes nothing.
+    /// A request came that the log has not answered; a repeated one changes nothing.
     pub(super) fn ask(&mut self, offset: u64, asked: &LeaseRequested) {
-        let holder = self.answered.get(&asked.lease.holder);
-        let answered = holder
-            .is_some_and(|it| asked.lease.number < it.below || it.numbers.contains(&asked.lease.number));
-        // Nobody waits for an answer to an incarnation that has ended.
-        if answered || self.ended.contains(&asked.lease.holder) || self.asked.contains_key(&asked.lease) {
+        if self.asked.contains_key(&asked.lease) {
             return;
         }
         self.asked.insert(asked.lease, offset);
@@ -98,25 +83,12 @@ impl Desk {
         if let Some(offset) = self.asked.remove(&lease) {
             self.requests.remove(&offset);
         }
-        if self.ended.contains(&lease.holder) {
-            return;
-        }
-        let holder = self.answered.entry(lease.holder).or_default();
-        holder.numbers.insert(lease.number);
-        if holder.numbers.len() > ANSWERS
-            && let Some(lowest) = holder.numbers.pop_first()
-        {
-            holder.below = lowest + 1;
-        }
     }
 
-    /// A return came.
+    /// A return came of a lease that is not over.
     pub(super) fn give_back(&mut self, offset: u64, returned: &LeaseReturned) {
         let key = (returned.lease, returned.number);
         let done = self.resolved.contains(&key) && !returned.last;
-        if self.closed.contains(&returned.lease) {
-            return;
-        }
         self.given.entry(key).or_insert(returned.amount);
         if !done {
             let entry = Return { offset, amount: returned.amount, last: returned.last };
@@ -168,26 +140,18 @@ impl Desk {
         self.given.range(numbers_of(lease)).map(|(_, amount)| *amount).sum()
     }
 
-    /// A lease is closed: nothing of it waits any more.
-    pub(super) fn close(&mut self, lease: LeaseId) {
-        self.forget(lease);
-        self.closed.insert(lease);
-    }
-
-    /// The log has forgotten a lease.
+    /// The log has forgotten a lease: nothing of it waits any more.
     pub(super) fn forget(&mut self, lease: LeaseId) {
         self.resolved.extract_if(numbers_of(lease), |_| true).for_each(drop);
         self.returns.extract_if(numbers_of(lease), |_, _| true).for_each(drop);
         self.given.extract_if(numbers_of(lease), |_, _| true).for_each(drop);
         self.reclaimed.remove(&lease);
-        self.closed.remove(&lease);
     }
 
     /// Looks through what is remembered of leases once it has become much more, and forgets all of those that are not to be
     /// kept. A lease that was closed before the log forgot it is found by nothing else.
     pub(super) fn sweep(&mut self, keeps: impl Fn(&LeaseId) -> bool) {
         if self.remembered() > 2 * self.swept + SWEEP {
-            self.closed.retain(&keeps);
             self.reclaimed.retain(|lease, _| keeps(lease));
             self.resolved.retain(|(lease, _)| keeps(lease));
             self.given.retain(|(lease, _), _| keeps(lease));
@@ -197,8 +161,7 @@ impl Desk {
     }
 
     fn remembered(&self) -> usize {
-        let leases = self.closed.len() + self.reclaimed.len();
-        leases + self.resolved.len() + self.given.len() + self.returns.len()
+        self.reclaimed.len() + self.resolved.len() + self.given.len() + self.returns.len()
     }
 
     /// An incarnation is said to have ended.
@@ -212,7 +175,6 @@ impl Desk {
     pub(super) fn ended(&mut self, incarnation: ProducerId) {
         self.ends.remove(&incarnation);
         self.ended.insert(incarnation);
-        self.answered.remove(&incarnation);
         let requests = &self.requests;
         let gone: Vec<u64> = (requests.iter())
             .filter(|(_, request)| request.lease.holder == incarnation)

@@ -1,12 +1,14 @@
 //! Following `limits`: every record goes through the fold; what counts is noted here as well.
 
-use bursar_schemas::facts::{CreditReason, Fact, FindingKind, LeaseCredited, Phase, WindowMoved};
+use bursar_schemas::facts::{
+    AccountRef, CreditReason, Fact, FindingKind, LeaseCredited, LeaseId, Phase, WindowMoved,
+};
 use bursar_schemas::fold::{Ignored, Verdict, Void, is_recovery};
 use bursar_schemas::window::Span;
 use bursar_schemas::wire::Unreadable;
 
 use super::desk::Pending;
-use super::{Core, Effect, Halt, Standing, reclaim, was_decided};
+use super::{Core, Effect, Halt, Standing, is_of_use, reclaim};
 
 impl Core {
     pub(super) fn follow(
@@ -15,6 +17,11 @@ impl Core {
         fact: &Result<Fact, Unreadable>,
         out: &mut Vec<Effect>,
     ) -> Result<(), Halt> {
+        // The fold forgets a lease once it is closed.
+        let path = match fact {
+            Ok(Fact::LeaseClosed(closed)) => self.fold.lease(&closed.lease).map(|it| it.accounts.clone()),
+            _ => None,
+        };
         let verdict = self.fold.apply_record(offset, fact)?;
         let Ok(fact) = fact else { return Ok(()) };
         if matches!(verdict, Verdict::Ignored(Ignored::SeenBefore | Ignored::NotTheLedger)) {
@@ -37,6 +44,9 @@ impl Core {
         if counts {
             self.heard_at = self.now;
             self.count(offset, fact, own, out);
+            if let (Fact::LeaseClosed(closed), Some(path)) = (fact, path) {
+                self.close_lease(closed.lease, &path);
+            }
         } else {
             self.miss(fact, own, verdict, out);
         }
@@ -80,17 +90,13 @@ impl Core {
                 }
             }
             Fact::LeaseRevoked(revoked) => self.leases.revoke(revoked.lease, self.now),
-            Fact::LeaseClosed(closed) => {
-                self.desk.close(closed.lease);
-                self.marks.forget(&closed.lease);
-                self.end_lease(closed.lease);
-            }
             Fact::IncarnationEnded(ended) => {
                 self.tell(ended.read);
                 self.desk.ended(ended.incarnation);
                 self.producers.end(&ended.incarnation);
                 for lease in self.leases.of(ended.incarnation) {
-                    self.end_lease(lease);
+                    let path = self.fold.lease(&lease).map(|it| it.accounts.clone()).unwrap_or_default();
+                    self.end_lease(lease, &path);
                 }
             }
             Fact::BalanceStated(stated) => {
@@ -181,24 +187,33 @@ impl Core {
             Phase::Closed => {
                 let live = std::mem::take(&mut self.accounts.slot_of(account).live);
                 for lease in live.into_iter().filter(|lease| self.fold.lease(lease).is_none()) {
-                    self.leases.over(&lease);
+                    self.leases.forget(&lease);
                     self.marks.forget(&lease);
                     self.desk.forget(lease);
                 }
                 self.accounts.close(account);
                 let fold = &self.fold;
-                self.desk.sweep(|lease| fold.lease(lease).is_some() || !was_decided(fold, lease));
+                self.desk.sweep(|lease| is_of_use(fold, lease));
+                self.leases.sweep_some(|lease| is_of_use(fold, lease));
             }
         }
     }
 
+    /// A lease is over, and the log has forgotten it.
+    fn close_lease(&mut self, id: LeaseId, path: &[AccountRef]) {
+        self.desk.forget(id);
+        self.marks.forget(&id);
+        self.end_lease(id, path);
+        self.leases.forget(&id);
+        let fold = &self.fold;
+        self.leases.sweep_some(|lease| is_of_use(fold, lease));
+    }
+
     /// Nothing is idle under a lease any more: it is closed, or its holder has ended.
-    fn end_lease(&mut self, id: bursar_schemas::facts::LeaseId) {
+    fn end_lease(&mut self, id: LeaseId, path: &[AccountRef]) {
         self.leases.over(&id);
-        if let Some(lease) = self.fold.lease(&id) {
-            for account in &lease.accounts {
-                self.accounts.slot_of(account).live.remove(&id);
-            }
+        for account in path {
+            self.accounts.slot_of(account).live.remove(&id);
         }
     }
 

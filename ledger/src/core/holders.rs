@@ -16,7 +16,7 @@ impl Core {
     pub fn holders(&self) -> Vec<HolderState> {
         let mut all: BTreeMap<ProducerId, HolderState> =
             self.producers.running().map(|producer| (producer, self.holder(producer))).collect();
-        for (id, lease) in self.fold.leases().filter(|(_, lease)| !lease.closed) {
+        for (id, lease) in self.fold.leases() {
             let state = all.entry(id.holder).or_insert_with(|| self.holder(id.holder));
             let (leased, recoverable) = self.left_of(id, lease);
             state.leases += 1;

@@ -39,7 +39,12 @@ pub(super) struct Leases {
     /// When each revoked lease was revoked, as far as this ledger saw it.
     #[serde(with = "bursar_schemas::snapshot::pairs")]
     revoked: BTreeMap<LeaseId, Micros>,
+    /// How many uses were kept when they were looked through last.
+    swept: usize,
 }
+
+/// Uses beyond twice those that were of use are looked through.
+const SWEEP: usize = 1024;
 
 /// Every lease that a holder could have.
 pub(super) const fn all_of(holder: ProducerId) -> RangeInclusive<LeaseId> {
@@ -74,10 +79,15 @@ impl Leases {
         self.live.insert(lease);
     }
 
-    /// A lease is closed, forgotten or without a holder: nothing is idle under it any more.
+    /// A lease is over, or without a holder: nothing is idle under it any more.
     pub(super) fn over(&mut self, lease: &LeaseId) {
         self.live.remove(lease);
         self.revoked.remove(lease);
+    }
+
+    /// The log has forgotten a lease.
+    pub(super) fn forget(&mut self, lease: &LeaseId) {
+        self.over(lease);
         if self.uses.get(&(lease.holder, lease.number)).is_some_and(|used| used.reserved == Money::ZERO) {
             self.uses.remove(&(lease.holder, lease.number));
         }
@@ -88,14 +98,19 @@ impl Leases {
         self.live.range(all_of(holder)).copied().collect()
     }
 
-    /// Forgets the use of leases that lived and do not any more, once nothing is in flight under them. What is used of a
-    /// lease may be read before its grant is.
-    pub(super) fn sweep(&mut self, lived: impl Fn(&LeaseId) -> bool) {
-        let live = &self.live;
+    /// Forgets the use of leases of which nothing counts any more, once nothing is in flight under them.
+    pub(super) fn sweep(&mut self, keeps: impl Fn(&LeaseId) -> bool) {
         self.uses.retain(|(holder, number), used| {
-            let lease = LeaseId { holder: *holder, number: *number };
-            used.reserved != Money::ZERO || live.contains(&lease) || !lived(&lease)
+            used.reserved != Money::ZERO || keeps(&LeaseId { holder: *holder, number: *number })
         });
+        self.swept = self.uses.len();
+    }
+
+    /// The same, once there are many more of them.
+    pub(super) fn sweep_some(&mut self, keeps: impl Fn(&LeaseId) -> bool) {
+        if self.uses.len() > 2 * self.swept + SWEEP {
+            self.sweep(keeps);
+        }
     }
 
     /// What a live lease has unused at an account.

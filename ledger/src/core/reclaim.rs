@@ -33,7 +33,7 @@ impl Core {
         let silent = self.producers.silent_since(ago(timing.reclaim_after));
         let leases: Vec<LeaseId> = silent.into_iter().flat_map(|holder| self.leases.of(holder)).collect();
         for id in leases {
-            let Some(lease) = self.fold.lease(&id).filter(|lease| !lease.closed) else { continue };
+            let Some(lease) = self.fold.lease(&id) else { continue };
             let accounts = self.reclaimed_by(lease);
             let idle = |account: &AccountRef| self.leases.idle(&id, lease, account);
             let amount = accounts.iter().map(idle).min().unwrap_or(Money::ZERO);

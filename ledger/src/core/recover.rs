@@ -114,7 +114,7 @@ impl Core {
     pub(super) fn sweep_marks(&mut self) {
         let (fold, desk) = (&self.fold, &self.desk);
         self.marks.sweep(|lease| match fold.lease(lease) {
-            Some(state) => !state.closed && !state.is_recovered(),
+            Some(state) => !state.is_recovered(),
             None => desk.is_asked(lease),
         });
     }
@@ -129,7 +129,7 @@ impl Core {
             _ => CreditReason::Journal,
         };
         let mark = self.marks.mark(&lease);
-        let state = self.fold.lease(&lease).filter(|state| !state.closed && !state.is_recovered());
+        let state = self.fold.lease(&lease).filter(|state| !state.is_recovered());
         if state.is_some_and(|state| self.is_changing(&state.accounts)) {
             return;
         }

@@ -6,7 +6,7 @@ use bursar_schemas::wire::Unreadable;
 
 use super::attempts::Open;
 use super::producers::Taken;
-use super::{Core, Effect, Halt};
+use super::{Core, Effect, Halt, is_of_use, was_decided};
 use crate::decode::{self, AttemptView, HeadView, SpendView, Step};
 
 impl Core {
@@ -80,8 +80,17 @@ impl Core {
         }
         let whose = |lease: LeaseId| lease.holder == producer;
         match fact {
-            Fact::LeaseRequested(asked) if whose(asked.lease) => self.desk.ask(offset, asked),
-            Fact::LeaseReturned(returned) if whose(returned.lease) => self.desk.give_back(offset, returned),
+            Fact::LeaseRequested(asked) if whose(asked.lease) => {
+                // A copy may come late; and nobody waits for an answer to an incarnation that has ended.
+                if !was_decided(&self.fold, &asked.lease) {
+                    self.desk.ask(offset, asked);
+                }
+            }
+            Fact::LeaseReturned(returned) if whose(returned.lease) => {
+                if is_of_use(&self.fold, &returned.lease) {
+                    self.desk.give_back(offset, returned);
+                }
+            }
             Fact::LeaseMarked(marked) if whose(marked.lease) => self.marks.state(marked.lease, marked.mark),
             // A shim speaks for itself or for a predecessor whose spool it took over, which is locked for as long as
             // its process lives; either is certified.

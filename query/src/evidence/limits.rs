@@ -308,6 +308,6 @@ impl<'a> Refold<'a> {
 const fn is_fault(fact: &Fact, void: Void) -> bool {
     match fact {
         Fact::LeaseCredited(_) => matches!(void, Void::Path | Void::OverCredit),
-        _ => matches!(void, Void::NoAmount | Void::Path | Void::OverLimit | Void::GrantedBefore),
+        _ => matches!(void, Void::NoAmount | Void::Path | Void::OverLimit | Void::AnsweredBefore),
     }
 }

@@ -180,7 +180,7 @@ avro_record! {
         pub lease: LeaseId,
     }
 
-    /// A lease is over: its holder returned the last of it, or its windows are closed.
+    /// A lease is over: its holder returned the last of it, or what it left came back. Nothing of it counts after that.
     pub struct LeaseClosed {
         /// What every fact begins with.
         pub head: Head,

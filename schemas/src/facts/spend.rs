@@ -204,7 +204,7 @@ avro_record! {
         pub lease: LeaseId,
         /// Number of the return within the lease, from 1.
         pub number: u64,
-        /// The amount given back.
+        /// The amount given back; 0 in the last return of a lease that is used up.
         pub amount: Money,
         /// True when the holder will not admit anything under the lease again and nothing is in flight.
         pub last: bool,

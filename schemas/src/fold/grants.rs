@@ -24,7 +24,7 @@ impl Fold {
             return Err(Void::Path);
         }
         if self.is_used_up(lease) || self.leases.contains_key(lease) {
-            return Err(Void::GrantedBefore);
+            return Err(Void::AnsweredBefore);
         }
         if self.ended.contains(&lease.holder) {
             return Err(Void::HolderEnded);
@@ -52,7 +52,6 @@ impl Fold {
             amount: grant.amount,
             credited: BTreeMap::new(),
             revoked: false,
-            closed: false,
             numbers: BTreeSet::new(),
         };
         self.leases.insert(grant.lease, lease);

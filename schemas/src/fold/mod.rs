@@ -10,13 +10,14 @@
 //! | 3 debit on grant | [`Fold::check_grant`], `grants.rs` |
 //! | 4 holder and credits | `credits.rs` |
 //! | 5 no holes | [`Fold::apply`] refuses an offset below the next; readers refuse gaps |
-//! | 6 replay | a lease id is granted once; the record's cause says what it answers |
+//! | 6 replay | a lease id is answered once, `numbers.rs`; the record's cause says what it answers |
 //!
 //! Invariant: no clock, no policy and no configuration decides here; only records in order.
 
 mod credits;
 mod grants;
 mod leases;
+mod numbers;
 mod state;
 
 pub use credits::is_recovery;
@@ -28,6 +29,7 @@ use std::ops::RangeBounds;
 use serde::{Deserialize, Serialize};
 
 use self::leases::Leases;
+use self::numbers::Numbers;
 use crate::avro::Micros;
 use crate::facts::{AccountRef, Fact, LeaseId, LimitSet, Mode, Phase, Role, WindowMoved};
 use crate::ids::ProducerId;
@@ -60,8 +62,8 @@ pub enum Void {
     NoAmount,
     /// A path that is empty, unsorted or doubled.
     Path,
-    /// A lease id that was granted before.
-    GrantedBefore,
+    /// A lease id that was granted or refused before.
+    AnsweredBefore,
     /// The holder has ended.
     HolderEnded,
     /// A window of the path is not open.
@@ -121,8 +123,8 @@ pub struct Fold {
     accounts: BTreeMap<AccountRef, Account>,
     leases: Leases,
     ended: BTreeSet<ProducerId>,
-    /// The highest lease number of each holder that was forgotten: none up to it is ever granted again.
-    forgotten: BTreeMap<ProducerId, u64>,
+    /// Leases that are over, or were refused: none of them is ever granted (again).
+    used_up: Numbers,
 }
 
 impl Fold {
@@ -171,15 +173,13 @@ impl Fold {
             Fact::LeaseRevoked(fact) => {
                 self.under(fact.epoch, |fold| fold.flag(fact.lease, |lease| lease.revoked = true))
             }
-            Fact::LeaseClosed(fact) => {
-                self.under(fact.epoch, |fold| fold.flag(fact.lease, |lease| lease.closed = true))
-            }
+            Fact::LeaseClosed(fact) => self.under(fact.epoch, |fold| fold.close(fact.lease)),
             Fact::IncarnationEnded(fact) => self.under(fact.epoch, |fold| {
                 fold.ended.insert(fact.incarnation);
-                fold.forgotten.remove(&fact.incarnation);
+                fold.used_up.forget(&fact.incarnation);
                 Ok(())
             }),
-            Fact::LeaseRefused(refused) => self.under(refused.epoch, |_| Ok(())),
+            Fact::LeaseRefused(refused) => self.under(refused.epoch, |fold| fold.refuse(refused.lease)),
             _ => return Ok(Verdict::Ignored(Ignored::NotBinding)),
         };
         Ok(outcome.map_or_else(Verdict::Void, |()| Verdict::Counted))
@@ -240,28 +240,52 @@ impl Fold {
         }
     }
 
-    /// Forgets leases all of whose windows are closed, now that this one is, and closed windows that no lease names any more.
-    /// `last_window` stays, so that a closed window can never open again; so does the highest number forgotten of
-    /// each holder, or a second grant of an old lease could be credited with an old return.
+    /// Forgets leases all of whose windows are closed, now that this one is.
     fn forget_closed(&mut self, closed: &AccountRef) {
-        let accounts = &self.accounts;
-        let is_closed =
-            |account: &AccountRef| accounts.get(account).is_none_or(|it| it.phase == Phase::Closed);
-        let is_over = |lease: &Lease| lease.accounts.iter().all(is_closed);
+        let is_over = |lease: &Lease| lease.accounts.iter().all(|account| self.is_closed(account));
         let over = self.leases.naming(closed).filter(|(_, lease)| is_over(lease));
         let over: Vec<LeaseId> = over.map(|(id, _)| *id).collect();
-        let mut left = BTreeSet::from([closed.clone()]);
-        for id in over {
-            if !self.ended.contains(&id.holder) {
-                let highest = self.forgotten.entry(id.holder).or_insert(id.number);
-                *highest = id.number.max(*highest);
-            }
-            left.extend(self.leases.remove(&id).into_iter().flat_map(|lease| lease.accounts));
-        }
-        // All of them are closed.
-        for account in left.iter().filter(|account| !self.leases.name(account)) {
+        over.into_iter().for_each(|id| self.forget(id));
+        self.tidy(closed);
+    }
+
+    /// Forgets a lease. Its number stays, or a second grant of it could be credited with an old return.
+    fn forget(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.remove(&id) else { return };
+        self.use_up(id);
+        lease.accounts.iter().for_each(|account| self.tidy(account));
+    }
+
+    /// Forgets a closed window that no lease names any more. The budget's `last_window` stays, so that it can never open
+    /// again.
+    fn tidy(&mut self, account: &AccountRef) {
+        if self.is_closed(account) && !self.leases.name(account) {
             self.accounts.remove(account);
         }
+    }
+
+    fn is_closed(&self, account: &AccountRef) -> bool {
+        self.accounts.get(account).is_none_or(|state| state.phase == Phase::Closed)
+    }
+
+    fn use_up(&mut self, id: LeaseId) {
+        if !self.ended.contains(&id.holder) {
+            self.used_up.insert(&id);
+        }
+    }
+
+    /// A lease is over: nothing of it comes back any more.
+    fn close(&mut self, id: LeaseId) -> Result<(), Void> {
+        self.leases.get(&id).ok_or(Void::NoLease)?;
+        self.forget(id);
+        Ok(())
+    }
+
+    fn refuse(&mut self, id: LeaseId) -> Result<(), Void> {
+        if self.leases.get(&id).is_none() {
+            self.use_up(id);
+        }
+        Ok(())
     }
 
     fn flag(&mut self, lease: LeaseId, change: impl FnOnce(&mut Lease)) -> Result<(), Void> {
@@ -339,16 +363,10 @@ impl Fold {
         self.leases.get(lease)
     }
 
-    /// The highest lease number of a holder that was forgotten: none up to it is ever granted again.
-    #[must_use]
-    pub fn used_up(&self, holder: &ProducerId) -> Option<u64> {
-        self.forgotten.get(holder).copied()
-    }
-
-    /// True when a lease, or a later one of its holder, was granted and is forgotten.
+    /// True when a lease is over or was refused: it is never granted (again), and nothing of it comes back any more.
     #[must_use]
     pub fn is_used_up(&self, lease: &LeaseId) -> bool {
-        self.used_up(&lease.holder).is_some_and(|highest| lease.number <= highest)
+        self.used_up.contains(lease)
     }
 
     /// The leases kept in a range of them, sorted.
@@ -370,5 +388,3 @@ impl Fold {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod used_up;

@@ -72,8 +72,6 @@ pub struct Lease {
     pub credited: BTreeMap<AccountRef, Money>,
     /// Admission must stop.
     pub revoked: bool,
-    /// It is over.
-    pub closed: bool,
     /// Numbers credited, by reason: each counts once.
     pub(super) numbers: BTreeSet<(CreditReason, u64)>,
 }

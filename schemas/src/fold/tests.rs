@@ -11,6 +11,7 @@ use crate::facts::{
 use Verdict::{Counted, Ignored as Ignore, Void as Broke};
 
 mod credits;
+mod used_up;
 
 const FIRST: ProducerId = ProducerId([1; 16]);
 const SECOND: ProducerId = ProducerId([2; 16]);
@@ -165,7 +166,7 @@ fn a_grant_debits_every_account_of_its_path_or_none() {
         (lease(2), &["day"], 5, Counted, 10, 5),
         (lease(3), &["day"], 1, Broke(Void::OverLimit), 10, 5),
         // The same lease id again, also for less, also on another path.
-        (lease(1), &["soft"], 1, Broke(Void::GrantedBefore), 10, 5),
+        (lease(1), &["soft"], 1, Broke(Void::AnsweredBefore), 10, 5),
         // A soft account never voids a grant, however far above its limit.
         (lease(3), &["soft"], 1000, Counted, 10, 5),
     ];
@@ -294,11 +295,11 @@ fn leases_are_revoked_and_closed_by_name() {
     for (number, verdict) in [(7, Broke(Void::NoLease)), (1, Counted)] {
         let (head, epoch, lease) = (log.head(), log.epoch, lease(number));
         assert_eq!(log.append(LeaseRevoked { head, epoch, lease }), verdict);
+        assert_eq!(log.fold.lease(&lease).map(|it| it.revoked), (verdict == Counted).then_some(true));
         let (head, epoch) = (log.head(), log.epoch);
         assert_eq!(log.append(LeaseClosed { head, epoch, lease }), verdict);
+        assert!(log.fold.lease(&lease).is_none());
     }
-    let state = log.fold.lease(&lease(1)).unwrap();
-    assert!(state.revoked && state.closed);
     assert_eq!(log.committed("day"), dollars(4), "neither credits anything");
 }
 

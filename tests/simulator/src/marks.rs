@@ -119,7 +119,7 @@ marks! {
     VoidWindowOrder "void: a window out of order",
     VoidNoAmount "void: no amount",
     VoidPath "void: a wrong path",
-    VoidGrantedBefore "void: granted before",
+    VoidAnsweredBefore "void: granted or refused before",
     VoidHolderEnded "void: the holder has ended",
     VoidWindowNotOpen "void: a window is not open",
     VoidOverLimit "void: above the limit",

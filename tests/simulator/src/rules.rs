@@ -66,8 +66,10 @@ pub struct Rules {
     newest: HashMap<String, i64>,
     leases: HashMap<LeaseId, Granted>,
     ended: HashSet<ProducerId>,
-    /// The highest number of a lease of each holder all of whose windows are closed.
-    over: HashMap<ProducerId, u64>,
+    /// Leases that were closed.
+    closed: HashSet<LeaseId>,
+    /// Leases that were granted or refused: neither is ever granted again.
+    answered: HashSet<LeaseId>,
 }
 
 const fn blocking(mode: Mode) -> bool {
@@ -118,7 +120,11 @@ impl Rules {
             Fact::LeaseGranted(it) => self.grant(it),
             Fact::LeaseCredited(it) => self.credit(it),
             Fact::LeaseRevoked(it) => self.is_kept(&it.lease),
-            Fact::LeaseClosed(it) => self.is_kept(&it.lease),
+            Fact::LeaseClosed(it) => self.is_kept(&it.lease) && self.closed.insert(it.lease),
+            Fact::LeaseRefused(it) => {
+                self.answered.insert(it.lease);
+                true
+            }
             Fact::IncarnationEnded(it) => {
                 self.ended.insert(it.incarnation);
                 true
@@ -127,12 +133,19 @@ impl Rules {
         }
     }
 
-    fn is_kept(&self, lease: &LeaseId) -> bool {
-        self.leases.get(lease).is_some_and(|lease| self.keeps(lease))
+    /// A lease is over for good once it is closed, or all its windows are.
+    #[must_use]
+    pub fn is_kept(&self, id: &LeaseId) -> bool {
+        !self.closed.contains(id) && self.leases.get(id).is_some_and(|lease| self.has_window(lease))
     }
 
-    /// A lease is over for good once all its windows are closed.
-    fn keeps(&self, lease: &Granted) -> bool {
+    /// True once it was closed, whatever became of its windows.
+    #[must_use]
+    pub fn is_closed(&self, id: &LeaseId) -> bool {
+        self.closed.contains(id)
+    }
+
+    fn has_window(&self, lease: &Granted) -> bool {
         lease.accounts.iter().any(|account| self.windows[account].phase != Phase::Closed)
     }
 
@@ -150,13 +163,6 @@ impl Rules {
             if to == Phase::Open {
                 self.newest.insert(account.budget.clone(), account.window);
             }
-            if to == Phase::Closed {
-                let over = self.leases.iter().filter(|(_, lease)| !self.keeps(lease)).map(|(id, _)| *id);
-                for id in over.collect::<Vec<_>>() {
-                    let highest = self.over.entry(id.holder).or_default();
-                    *highest = id.number.max(*highest);
-                }
-            }
         }
         counts
     }
@@ -164,9 +170,7 @@ impl Rules {
     fn grant(&mut self, it: &LeaseGranted) -> bool {
         let amount = it.amount.pico();
         let rising = it.accounts.windows(2).all(|pair| pair[0] < pair[1]);
-        // Once it was granted, an id is used up for good, however long ago that was.
-        let over = self.over.get(&it.lease.holder).is_some_and(|highest| it.lease.number <= *highest);
-        let again = over || self.is_kept(&it.lease);
+        let again = self.answered.contains(&it.lease);
         if amount <= 0 || it.accounts.is_empty() || !rising || again || self.ended.contains(&it.lease.holder)
         {
             return false;
@@ -186,6 +190,7 @@ impl Rules {
         }
         let accounts = it.accounts.clone();
         let (credited, reclaimed, numbers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        self.answered.insert(it.lease);
         self.leases.insert(it.lease, Granted { accounts, amount, credited, reclaimed, numbers });
         true
     }
@@ -195,7 +200,12 @@ impl Rules {
         let Some(lease) = self.leases.get(&it.lease) else { return false };
         let rising = it.accounts.windows(2).all(|pair| pair[0] < pair[1]);
         let known = it.accounts.iter().all(|account| lease.accounts.contains(account));
-        if amount <= 0 || !rising || !known || lease.numbers.contains(&(it.reason, it.number)) {
+        if self.closed.contains(&it.lease)
+            || amount <= 0
+            || !rising
+            || !known
+            || lease.numbers.contains(&(it.reason, it.number))
+        {
             return false;
         }
         let recovers = |reason| matches!(reason, CreditReason::Journal | CreditReason::Retired);

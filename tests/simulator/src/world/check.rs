@@ -342,7 +342,8 @@ impl World {
             let returned = self.truth.lease(&lease).map_or(0, Lease::given);
             read.credited.values().any(|credited| credited.pico() > returned)
         });
-        if read.is_some_and(|read| read.revoked || read.closed) {
+        let closed = read.is_none() && self.rules.is_closed(&lease) && node.core.fold().is_used_up(&lease);
+        if closed || read.is_some_and(|read| read.revoked) {
             return Err(("no lease is used after its revocation", lease.to_string()));
         }
         if foreign {

@@ -230,7 +230,7 @@ const fn void_mark(void: Void) -> Mark {
         Void::WindowOrder => Mark::VoidWindowOrder,
         Void::NoAmount => Mark::VoidNoAmount,
         Void::Path => Mark::VoidPath,
-        Void::GrantedBefore => Mark::VoidGrantedBefore,
+        Void::AnsweredBefore => Mark::VoidAnsweredBefore,
         Void::HolderEnded => Mark::VoidHolderEnded,
         Void::WindowNotOpen => Mark::VoidWindowNotOpen,
         Void::OverLimit => Mark::VoidOverLimit,

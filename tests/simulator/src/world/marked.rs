@@ -163,7 +163,7 @@ impl World {
             let gave = |(it, _): &(&(LeaseId, u64), &(i128, u64))| it.0 == *id;
             let returned: i128 = self.naive.returned.iter().filter(gave).map(|(_, (it, _))| it).sum();
             // The last return closes a lease, and there is nothing to recover.
-            let closed = self.broker.reference.lease(id).is_some_and(|it| it.closed);
+            let closed = self.rules.is_closed(id);
             let due = returned + (lease.amount - mark).max(0);
             // By what was in force when it was due; a later change is no fault.
             let recovers = |name: &&AccountRef| {

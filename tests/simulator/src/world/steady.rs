@@ -22,6 +22,8 @@ pub struct Steady {
     pub mean_idle: i128,
     /// Grants in the time that was looked at.
     pub grants: u64,
+    /// Leases that every reader of the log remembers after that time.
+    pub kept: usize,
     /// Whole seconds without a refusal after the ledger fell silent.
     pub survived: i64,
 }
@@ -62,6 +64,7 @@ impl World {
             sum += idle;
         }
         let grants = self.marks.count(Mark::Granted) - before;
+        let kept = self.broker.reference.leases().count();
         self.ledgers[0].paused_until = i64::MAX / 4;
         let denials = [Mark::DeniedSilent, Mark::DeniedTimeout, Mark::DeniedInFlight, Mark::DeniedSpent];
         let denied = |world: &Self| denials.iter().map(|mark| world.marks.count(*mark)).sum::<u64>();
@@ -78,6 +81,6 @@ impl World {
             }
             survived += 1;
         }
-        Ok(Steady { most_idle, mean_idle: sum / i128::from(looked.max(1)), grants, survived })
+        Ok(Steady { most_idle, mean_idle: sum / i128::from(looked.max(1)), grants, kept, survived })
     }
 }

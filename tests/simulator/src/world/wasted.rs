@@ -1,11 +1,10 @@
 //! What a confused ledger wasted, by the log alone: every record of it that was written under the live epoch is one of
 //! these, and takes from what is asked of an honest one exactly what that record can take. Nothing else does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bursar_schemas::facts::{AccountRef, Fact, LeaseId, Phase};
 use bursar_schemas::fold::{Verdict, Void};
-use bursar_schemas::ids::ProducerId;
 
 /// What records of a confused ledger put out of an honest one's reach.
 #[derive(Debug, Default)]
@@ -20,8 +19,8 @@ pub(super) struct Wasted {
     moved: BTreeSet<AccountRef>,
     /// Budgets whose limit in force is its own.
     limited: BTreeSet<String>,
-    /// The highest number of a lease that it granted to each holder.
-    granted: BTreeMap<ProducerId, u64>,
+    /// Leases that it granted or refused.
+    answered: BTreeSet<LeaseId>,
     /// Offset of the last record of it that changed anything.
     last: Option<u64>,
 }
@@ -44,9 +43,11 @@ impl Wasted {
         }
         match fact {
             Fact::LeaseGranted(it) if counts => {
-                let highest = self.granted.entry(it.lease.holder).or_default();
-                *highest = it.lease.number.max(*highest);
+                self.answered.insert(it.lease);
                 self.own.insert(it.lease);
+            }
+            Fact::LeaseRefused(it) if counts => {
+                self.answered.insert(it.lease);
             }
             Fact::LeaseClosed(it) if counts => {
                 self.closed.insert(it.lease);
@@ -69,13 +70,10 @@ impl Wasted {
         self.own.contains(lease) || self.closed.contains(lease) || self.credited.contains(lease)
     }
 
-    /// True for what is void because of an earlier record of it: a grant, when it granted a higher number to the holder
-    /// whose windows have closed since; a credit, when it credited the lease and two of its returns no longer fit.
+    /// True for what is void because of an earlier record of it: a grant, when it had answered that question itself; a credit, when it credited the lease and two of its returns no longer fit.
     pub(super) fn explains(&self, fact: &Fact, void: Void) -> bool {
         match (fact, void) {
-            (Fact::LeaseGranted(it), Void::GrantedBefore) => {
-                self.granted.get(&it.lease.holder) >= Some(&it.lease.number)
-            }
+            (Fact::LeaseGranted(it), Void::AnsweredBefore) => self.answered.contains(&it.lease),
             (Fact::LeaseCredited(it), Void::OverCredit) => self.credited.contains(&it.lease),
             _ => false,
         }
