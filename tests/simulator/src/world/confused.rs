@@ -170,6 +170,14 @@ impl World {
         known.get(usize::try_from(random.below(end)).ok()?).copied()
     }
 
+    /// A lease that something has come back of, and more may.
+    fn some_credited(&self, random: &mut Random) -> Option<LeaseId> {
+        let credited = self.broker.reference.leases().filter(|(_, it)| !it.credited.is_empty());
+        let known: Vec<LeaseId> = credited.map(|(id, _)| *id).collect();
+        let end = u64::try_from(known.len()).ok().filter(|end| *end > 0)?;
+        known.get(usize::try_from(random.below(end)).ok()?).copied()
+    }
+
     fn some_shim(&self, random: &mut Random) -> Option<ProducerId> {
         let nodes: Vec<_> = self.shims.iter().filter_map(|place| place.node.as_ref()).collect();
         let index = usize::try_from(random.below(u64::try_from(nodes.len()).ok()?)).ok()?;
@@ -235,6 +243,12 @@ impl World {
             6 => number += 1 << 40,
             // A return that may have been credited, once more.
             7 => {
+                // One that was, and of a lease that is open yet, every other time.
+                if random.once_in(2) {
+                    lease = self.some_credited(random).unwrap_or(lease);
+                }
+                let known = self.truth.lease(&lease)?;
+                accounts = known.accounts.iter().filter(blocks).cloned().collect();
                 let again = known.returns.first()?;
                 (number, amount) = (again.number, Money::from_pico(again.amount));
                 // Only what the log has is a return: what is still under way would be credited early.
