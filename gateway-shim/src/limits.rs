@@ -140,3 +140,6 @@ impl Limits {
         self.inner.lock().standing(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

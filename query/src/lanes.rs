@@ -123,8 +123,8 @@ impl Lanes {
     /// Waits until the tail has room, then says where it goes on; none when there is no such tail.
     pub(crate) async fn wait_for_room(&self, key: LaneKey) -> Option<u64> {
         loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
+            // Made before the look: from then on no change is missed.
+            let room = self.room.notified();
             let (has_room, position) = self.with_tail(key, |tail| (tail.has_room(), tail.position()))?;
             if has_room {
                 return Some(position);
@@ -167,8 +167,7 @@ impl Lanes {
         deadline: tokio::time::Instant,
     ) -> bool {
         loop {
-            let mut moved = std::pin::pin!(self.moved.notified());
-            moved.as_mut().enable();
+            let moved = self.moved.notified();
             if self.has_reached(ends) {
                 return true;
             }

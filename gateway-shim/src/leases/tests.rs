@@ -197,6 +197,45 @@ fn idle_and_ended_leases_go_back() {
 }
 
 #[test]
+fn what_is_left_goes_back_while_one_window_of_its_path_can_still_take_it() {
+    let hour = |account: &AccountRef| account.budget == "hour";
+    let (mut book, path) = (book(), path(&["hour", "month"]));
+    let lease = leased(&mut book, &path, 100, second(0));
+    // A shim that stood still reads of the hour's end and of its closing at once.
+    let given = GiveBack { lease, number: 1, amount: money(100), last: true, mark: None };
+    assert_eq!(book.turn(second(1), hour, hour), [given]);
+}
+
+#[test]
+fn what_is_left_is_forgotten_once_no_window_of_its_path_takes_it_and_nothing_is_in_flight() {
+    let (mut book, path) = (book(), path(&["hour", "month"]));
+    let lease = leased(&mut book, &path, 100, second(0));
+    book.reserve(&path, money(30), second(0)).unwrap();
+    let given = GiveBack { lease, number: 1, amount: money(70), last: false, mark: None };
+    assert_eq!(book.turn(second(1), |_| true, |_| true), [given], "an attempt is still to be settled");
+    book.revoked(lease);
+    assert_eq!(book.held().count(), 1);
+    let idle = leased(&mut book, &path, 100, second(1));
+    assert_eq!(book.turn(second(2), |_| true, |_| true), []);
+    assert!(book.held().all(|held| held.lease != idle));
+}
+
+#[test]
+fn a_path_is_forgotten_with_the_first_of_its_windows_that_closes() {
+    let hour = |account: &AccountRef| account.budget == "hour";
+    let (mut book, ended, month) = (book(), path(&["hour", "month"]), path(&["month"]));
+    leased(&mut book, &ended, 100, second(0));
+    leased(&mut book, &month, 100, second(0));
+    leased(&mut book, &ended, 100, second(0));
+    let lease = book.reserve(&ended, money(100), second(0)).unwrap();
+    book.turn(second(1), hour, hour);
+    assert_eq!(book.paths.len(), 2, "one attempt of it is still to be settled");
+    book.settle(lease, money(100), money(100));
+    book.turn(second(2), hour, hour);
+    assert_eq!(book.paths.keys().collect::<Vec<_>>(), [&month], "no request can draw on the other");
+}
+
+#[test]
 fn what_a_revoked_lease_gets_back_goes_on_at_once_but_not_in_crumbs() {
     let (mut book, path) = (book(), path(&["a"]));
     let lease = leased(&mut book, &path, 100, second(0));

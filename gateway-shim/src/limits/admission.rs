@@ -20,10 +20,8 @@ impl Limits {
         let mut patience = Patience::default();
         let mut place: Option<Place<'_>> = None;
         loop {
+            // Made before the look: from then on no change is missed.
             let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registers before the look, so that no change between look and wait is missed.
-            changed.as_mut().enable();
             // Not within the match: the lock is not held while the answer is written.
             let (step, raises) = {
                 let mut inner = self.inner.lock();
@@ -71,8 +69,6 @@ impl Limits {
         let deadline = Instant::now() + wait;
         loop {
             let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
             let drawn = self.drawn(draws, at);
             if drawn.missing.is_none() || tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return drawn;
@@ -97,3 +93,6 @@ impl Drop for Place<'_> {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

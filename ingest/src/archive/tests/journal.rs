@@ -139,8 +139,7 @@ impl Cursor for TestCursor {
     async fn next(&mut self) -> Result<Batch, JournalError> {
         loop {
             let news = Arc::clone(&self.journal.news);
-            let mut heard = std::pin::pin!(news.notified());
-            heard.as_mut().enable();
+            let heard = news.notified();
             {
                 let state = self.journal.state.lock();
                 let State { start, end, .. } = *state;
