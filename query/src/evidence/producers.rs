@@ -9,7 +9,6 @@ use bursar_schemas::ids::{Digest, ProducerId};
 use bursar_schemas::position::{Lane, Topic};
 use bursar_schemas::producer::{HASH_BEFORE_FIRST, certificate_bytes, head_bytes, is_signed, running_hash};
 use bursar_schemas::wire;
-use sha2::{Digest as _, Sha256};
 
 use super::report::{Kind, OpenEnd, Report, time};
 
@@ -29,39 +28,45 @@ const fn may_write(role: Role, topic: Topic) -> bool {
     }
 }
 
-/// Short digest of a record.
-fn short(value: &[u8]) -> [u8; 16] {
-    let digest: [u8; 32] = Sha256::digest(value).into();
-    let [a @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = digest;
-    a
-}
-
-/// Which facts counted since the last signed head, so that others under the same numbers show.
+/// Which facts counted since the last signed head, so that others under the same numbers show: the running hash after
+/// each, over any start where the true one is not known.
 #[derive(Debug, Default)]
 struct Tail {
-    /// Number of the first; none as long as there is none.
-    first: Option<u64>,
-    digests: Vec<[u8; 16]>,
+    /// Number of the first, and the running hash before it; none as long as there is none.
+    first: Option<(u64, Digest)>,
+    hashes: Vec<Digest>,
 }
 
 impl Tail {
-    fn push(&mut self, number: u64, value: &[u8]) {
-        self.first.get_or_insert(number);
-        if self.digests.len() < KEPT {
-            self.digests.push(short(value));
+    /// Takes the next fact that counts; the running hash after it.
+    fn push(&mut self, number: u64, before: Digest, value: &[u8]) -> Digest {
+        self.first.get_or_insert((number, before));
+        let hash = running_hash(&before, value);
+        if self.hashes.len() < KEPT {
+            self.hashes.push(hash);
         }
+        hash
+    }
+
+    /// The running hash after the last fact, as far as it is kept.
+    fn last(&self) -> Option<Digest> {
+        self.hashes.last().copied()
     }
 
     /// True when a number is of the tail.
     fn holds(&self, number: u64) -> bool {
-        self.first.is_some_and(|first| first <= number)
+        self.first.is_some_and(|(first, _)| first <= number)
     }
 
     /// True when a number is known to have counted with other bytes.
     fn contradicts(&self, number: u64, value: &[u8]) -> bool {
-        let place = self.first.and_then(|first| number.checked_sub(first));
-        let counted = place.and_then(|place| self.digests.get(usize::try_from(place).ok()?));
-        counted.is_some_and(|counted| *counted != short(value))
+        let Some((first, start)) = self.first else { return false };
+        let place = number.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        let Some((place, counted)) = place.and_then(|place| Some((place, self.hashes.get(place)?))) else {
+            return false;
+        };
+        let before = place.checked_sub(1).map_or(start, |before| self.hashes[before]);
+        running_hash(&before, value) != *counted
     }
 }
 
@@ -188,13 +193,14 @@ impl Producers {
             report.add(Kind::Forged, place(), detail);
         }
         known.next = Some(head.number.saturating_add(1));
-        // Who has no certificate signs nothing that could be contradicted.
-        if known.key.is_some() {
-            known.tail.push(head.number, value);
-        }
-        if schema == HEAD {
-            check_head(lane, known, value, &place(), report);
+        if schema == HEAD && check_head(lane, known, value, &place(), report) {
+            known.tail = Tail::default();
+        } else if known.key.is_some() {
+            let before = known.hash.or_else(|| known.tail.last()).unwrap_or(HASH_BEFORE_FIRST);
+            let after = known.tail.push(head.number, before, value);
+            known.hash = known.hash.map(|_| after);
         } else {
+            // Who has no certificate signs nothing that could be contradicted.
             known.hash = known.hash.map(|hash| running_hash(&hash, value));
         }
         if schema == OPENED && known.key.is_none() {
@@ -348,26 +354,27 @@ fn check_repeat(lane: Lane, known: &mut Known, head: &Head, value: &[u8], place:
     report.add(Kind::Forged, place, detail);
 }
 
-/// Takes a signed head: it must be the producer's own, and confirm the hash over what came before it.
-fn check_head(lane: Lane, known: &mut Known, value: &[u8], place: &str, report: &mut Report) {
+/// Takes a signed head: it must be the producer's own, and confirm the hash over what came before it. True when it is the
+/// producer's own, and the running hash goes on from it.
+fn check_head(lane: Lane, known: &mut Known, value: &[u8], place: &str, report: &mut Report) -> bool {
     let mut datum = value.get(wire::FRAME..).unwrap_or_default();
     let head = match ProducerHead::decode(&mut datum) {
         Ok(head) => head,
         Err(error) => {
             report.add(Kind::Forged, place, format!("a signed head cannot be read: {error}"));
             known.hash = None;
-            return;
+            return false;
         }
     };
     let producer = head.head.producer;
     let Some(key) = known.key else {
         known.hash = None;
-        return;
+        return false;
     };
     if !is_own(lane, &key, &head) {
         report.add(Kind::Forged, place, format!("the head of producer {producer} is not signed by it"));
         known.hash = None;
-        return;
+        return false;
     }
     if known.hash.is_some_and(|hash| hash != head.hash) {
         let detail = format!(
@@ -381,5 +388,5 @@ fn check_head(lane: Lane, known: &mut Known, value: &[u8], place: &str, report: 
     known.unproven = head.head.number.saturating_add(1);
     known.since_us = head.head.at.0;
     known.ended = head.ended;
-    known.tail = Tail::default();
+    true
 }
