@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bursar_ingest::archive::open_store;
+use bursar_ingest::archive::open_suspect;
 use bursar_query::evidence::{self, OnProgress, VerifyOptions};
 use bursar_schemas::evidence::{Kind, VerifierKey};
 use object_store::ObjectStore;
@@ -66,7 +66,7 @@ pub(crate) fn open(place: &Place, named: Option<&str>) -> Outcome<Arc<dyn Object
         if !folder.contains("://") && !Path::new(folder).is_dir() {
             return Err(Failure::usage(anyhow::anyhow!("there is no folder {folder}")));
         }
-        open_store(url).map_err(Failure::usage)?
+        open_suspect(url).map_err(Failure::usage)?
     } else {
         let config = Config::load(&place.data, place.config.as_deref())?;
         if !config.data.is_dir() {
@@ -75,8 +75,7 @@ pub(crate) fn open(place: &Place, named: Option<&str>) -> Outcome<Arc<dyn Object
                 "there is no data folder {data}: name the archive to verify"
             )));
         }
-        let (store, prefix, _) = archive::open(&config)?;
-        (store, prefix)
+        open_suspect(&archive::address(&config, &config.archive.url))?
     };
     Ok(Arc::new(PrefixStore::new(store, prefix)))
 }

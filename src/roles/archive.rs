@@ -32,16 +32,21 @@ pub(crate) fn open(config: &Config) -> Result<Place, StoreError> {
 type Place = (Arc<dyn ObjectStore>, StorePath, String);
 
 pub(super) fn open_place(config: &Config, place: &str) -> Result<Place, StoreError> {
-    let url = match place.strip_prefix("file:") {
+    let url = address(config, place);
+    let (store, prefix) = open_store(&url)?;
+    Ok((store, prefix, url))
+}
+
+/// The address of a store; folders may be named beside the configuration.
+pub(crate) fn address(config: &Config, place: &str) -> String {
+    match place.strip_prefix("file:") {
         Some(path) if !path.starts_with("//") => {
             let path = config.path(path);
             let folder = std::path::absolute(&path).unwrap_or(path);
             format!("file://{}", folder.display())
         }
         _ => place.to_owned(),
-    };
-    let (store, prefix) = open_store(&url)?;
-    Ok((store, prefix, url))
+    }
 }
 
 /// Refuses a store that overwrites what is to be put only if absent, where that can be seen now; whoever cannot be

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bursar_ingest::archive::{ArchiveConfig, Archiver, LogSettings, open_store};
+use bursar_ingest::archive::{ArchiveConfig, Archiver, LogSettings, open_store, open_suspect};
 use bursar_query::evidence::{Kind, Report, VerifyOptions, verify};
 use bursar_schemas::avro::Micros;
 use bursar_schemas::evidence::{SignerKey, TileTree, VerifierKey, checkpoint_key, leaf_key};
@@ -315,7 +315,7 @@ impl Copy {
     pub async fn verify_with(&self, change: impl FnOnce(&mut VerifyOptions)) -> Report {
         let mut options = VerifyOptions { keys: vec![key()], ..VerifyOptions::default() };
         change(&mut options);
-        let (store, _) = open_store(self.root.to_str().unwrap()).unwrap();
+        let (store, _) = open_suspect(self.root.to_str().unwrap()).unwrap();
         verify(store, &options).await.unwrap()
     }
 

@@ -57,5 +57,5 @@ pub use self::plan::{NotOfChain, check_footer};
 pub use self::removal::{Fate, Known, Logged, RemovalError, Remover, fate};
 pub use self::run::{ArchiveConfig, Archiver, ArchiverHandle};
 pub use self::status::LaneStatus;
-pub use self::store::{PROBE, Put, Segments, StoreError, open_store};
+pub use self::store::{PROBE, Put, Segments, StoreError, open_store, open_suspect};
 pub use self::witness::{AddCheckpoint, Answer, Witness, WitnessStatus};

@@ -103,13 +103,29 @@ pub enum Put {
 /// # Errors
 /// When the address is unknown or the settings do not suffice.
 pub fn open_store(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), StoreError> {
+    open_with(url, |folder| Folder::open(folder))
+}
+
+/// As [`open_store`], for an archive that others may have tampered with: what is no file in a folder is listed and never
+/// opened.
+///
+/// # Errors
+/// When the address is unknown or the settings do not suffice.
+pub fn open_suspect(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), StoreError> {
+    open_with(url, |folder| Folder::open_wary(folder))
+}
+
+fn open_with(
+    url: &str,
+    open_folder: fn(&str) -> object_store::Result<Folder>,
+) -> Result<(Arc<dyn ObjectStore>, Path), StoreError> {
     let open =
         |error: object_store::Error| StoreError::Open { url: url.to_owned(), reason: error.to_string() };
     let Some((scheme, rest)) = url.split_once("://") else {
-        return Ok((Arc::new(Folder::open(url)?), Path::default()));
+        return Ok((Arc::new(open_folder(url)?), Path::default()));
     };
     if scheme == "file" {
-        return Ok((Arc::new(Folder::open(rest)?), Path::default()));
+        return Ok((Arc::new(open_folder(rest)?), Path::default()));
     }
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
