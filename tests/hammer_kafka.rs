@@ -1,7 +1,7 @@
 //! Three shims, two ledgers, Apache Kafka, and three hundred clients that hammer one hard budget of ten dollars until
 //! all have been refused for ten seconds: once in peace, once while shims and ledgers are killed and frozen and the
 //! broker stands still. The stand-in provider's own bill never exceeds the limit, and comes close to what was left of
-//! it; in peace nobody is refused while there is money.
+//! it; in peace nobody is refused while there is money. Each alert reaches its webhook, under one id however often.
 //!
 //! `BURSAR_TEST_SEED` sets the order of the faults, `BURSAR_TEST_FAULTS` how many there are.
 #![allow(
@@ -14,7 +14,7 @@
 
 mod harness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -26,7 +26,9 @@ use bursar_stand_in::provider::{ModelPrices, RunningStandIn, StandIn, StandInCon
 use bursar_stand_in::replay::{Outcome, ReplayConfig, TeamKey, replay};
 use bursar_stand_in::trace::{self, Row};
 use harness::cluster::{Broker, Cluster, Deployment};
+use harness::webhook::{self, Receiver};
 use harness::{Seeded, component, exchange, pico, setting, wait_for};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 const SHIMS: [&str; 3] = ["shim-a", "shim-b", "shim-c"];
@@ -64,11 +66,15 @@ struct Phase {
     tries: Vec<Try>,
 }
 
-fn policy(provider: &RunningStandIn) -> String {
+/// What every budget alerts at; both are reached whatever the faults strand.
+const ALERTS: [u64; 2] = [25, 50];
+
+fn policy(provider: &RunningStandIn, hook: &Receiver, secret: &Path) -> String {
     let teams = ["peace", "storm"].map(|team| {
         format!(
             "[[team]]\nid = \"{team}\"\norganisation = \"acme\"\n\
              [[budget]]\nid = \"{team}\"\nscope = \"team:{team}\"\nwindow = \"total\"\namount = \"{LIMIT}\"\n\
+             alerts = {ALERTS:?}\n\
              [[model]]\nid = \"{team}\"\ntargets = [{{ provider = \"main\", model = \"{team}\" }}]\n\
              [[price]]\nprovider = \"main\"\nmodel = \"{team}\"\nmax_output = 4096\n\
              meters = {{ input = \"{}\", output = \"{}\" }}\n",
@@ -76,8 +82,11 @@ fn policy(provider: &RunningStandIn) -> String {
         )
     });
     format!(
-        "[[organisation]]\nid = \"acme\"\n[[provider]]\nid = \"main\"\nbase_url = \"{}\"\n{}",
+        "[[organisation]]\nid = \"acme\"\n[[provider]]\nid = \"main\"\nbase_url = \"{}\"\n\
+         [[webhook]]\nid = \"on-call\"\nurl = \"http://{}/hook\"\nsecret = \"file:{}\"\n{}",
         provider.base_url,
+        hook.address,
+        secret.display(),
         teams.concat()
     )
 }
@@ -106,17 +115,20 @@ async fn three_hundred_clients_cannot_overspend_ten_dollars() {
     let folder = tempfile::tempdir().unwrap();
     let bill = folder.path().join("bill.jsonl");
     let provider = provider(&bill).await;
-    let deployment = Deployment::start(&ROLES, policy(&provider)).await;
+    let (hook, secret) = (Arc::new(Receiver::start()), folder.path().join("hook.secret"));
+    std::fs::write(&secret, webhook::secret()).unwrap();
+    let deployment = Deployment::start(&ROLES, policy(&provider, &hook, &secret)).await;
     let cluster = &deployment.cluster;
 
     let peace = hammer(cluster, "peace", 0, None).await;
     // Before the storm: a shim that dies in it strands what it still holds for the first team.
-    let (own, book) = (Arc::clone(&deployment), bill.clone());
+    let (own, book, heard) = (Arc::clone(&deployment), bill.clone(), Arc::clone(&hook));
     tokio::task::spawn_blocking(move || {
         println!(
             "phase   tries  served  billed of 10.00  refused          forfeited  abandoned  wrongly refused"
         );
         check(&own.cluster, &book, &peace);
+        check_alerts(&own.cluster, &heard, "peace");
     })
     .await
     .unwrap();
@@ -127,6 +139,7 @@ async fn three_hundred_clients_cannot_overspend_ten_dollars() {
     };
     tokio::task::spawn_blocking(move || {
         check(&deployment.cluster, &bill, &storm);
+        check_alerts(&deployment.cluster, &hook, "storm");
         deployment.cluster.stop();
     })
     .await
@@ -303,6 +316,29 @@ fn check(cluster: &Cluster, bill: &Path, phase: &Phase) {
     if team == "peace" {
         assert_eq!((stranded, abandoned), (0, 0), "without faults nothing strands");
         assert_eq!(wrong, 0, "refused while there was money");
+    }
+}
+
+/// Each alert of a team was posted, signed and under one id however often, and is on record as delivered.
+fn check_alerts(cluster: &Cluster, hook: &Receiver, team: &str) {
+    let alert = |percent: u64| {
+        let rows: Vec<Value> =
+            serde_json::from_str(&cluster.place.run(&["alerts", "--format", "json"])).unwrap();
+        let told = |row: &Value| row["webhooks"].as_str().unwrap().starts_with("on-call: delivered");
+        rows.into_iter().find(|row| row["budget"] == team && row["percent"] == percent && told(row))
+    };
+    for percent in ALERTS {
+        let row = wait_for("an alert to be delivered", || alert(percent));
+        let posted: Vec<_> = (hook.received().into_iter())
+            .filter(|(_, body)| {
+                let message: Value = serde_json::from_slice(body).unwrap();
+                message["data"]["budget"] == team && message["data"]["percent"] == percent
+            })
+            .collect();
+        posted.iter().for_each(webhook::check_signature);
+        let ids: BTreeSet<&str> = posted.iter().map(|(headers, _)| headers["webhook-id"].as_str()).collect();
+        println!("        alert at {percent} %: posted {} times as {ids:?}", posted.len());
+        assert_eq!(ids, BTreeSet::from([row["id"].as_str().unwrap()]));
     }
 }
 

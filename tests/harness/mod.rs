@@ -6,6 +6,7 @@ pub mod canary;
 pub mod clients;
 pub mod cluster;
 pub mod tls;
+pub mod webhook;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
